@@ -1,0 +1,29 @@
+"""No cluster: tasks run in threads of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from panoseti_zarr.cluster.executor import Executor, P, T
+
+
+class InProcessExecutor(Executor):
+    """Runs tasks in ``n_threads`` threads; NumPy and TensorStore release the interpreter lock."""
+
+    def __init__(self, n_threads: int) -> None:
+        self._n_threads = n_threads
+        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="task")
+
+    @property
+    def n_slots(self) -> int:
+        """Tasks that run at once."""
+        return self._n_threads
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start a task."""
+        return self._threads.submit(function, *args, **kwargs)
+
+    def close(self) -> None:
+        """Wait for the tasks that run; the others are dropped."""
+        self._threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,1 @@
+"""What touches the disk: reading runs, writing and checking stores, simulating runs."""

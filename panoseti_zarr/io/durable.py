@@ -1,0 +1,124 @@
+"""Writes that are on the disk when the call returns, and the directory work around them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def open_directory(path: Path | str, *, dir_fd: int | None = None) -> Iterator[int]:
+    """Open a directory, never through a link in its last name, and give its descriptor."""
+    fd = os.open(path, _DIRECTORY, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def sync_directory(path: Path | str, *, dir_fd: int | None = None) -> None:
+    """Make the entries of a directory durable."""
+    with open_directory(path, dir_fd=dir_fd) as fd:
+        os.fsync(fd)
+
+
+def sync_file(path: Path | str) -> None:
+    """Make the content of a written file durable; an earlier write error comes out here."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_tree(root: Path) -> None:
+    """Make every file and directory at and below ``root`` durable, files first."""
+    for directory, _, files in os.walk(root, topdown=False):
+        for name in files:
+            sync_file(os.path.join(directory, name))
+        sync_directory(directory)
+
+
+def write_file(path: Path | str, data: bytes, *, dir_fd: int | None = None) -> None:
+    """Write a file and make its content durable; replaces what had the name.
+
+    The name itself is durable once its directory is synced.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o666, dir_fd=dir_fd)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a small file in one durable step, through a hidden name beside it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    write_file(temporary, data)
+    temporary.rename(path)
+    sync_directory(path.parent)
+
+
+def make_directories(path: str, *, dir_fd: int) -> None:
+    """Make a directory and those above it, below the directory that is open as ``dir_fd``."""
+    made = ""
+    for part in path.split("/"):
+        made = f"{made}/{part}" if made else part
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(made, dir_fd=dir_fd)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all below it; one that is not there is fine."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def swap_in(new: Path, place: Path, aside: Path) -> None:
+    """Put a finished directory in its place, in one step where another stands there.
+
+    Parameters
+    ----------
+    new : Path
+        The directory, whole and durable.
+    place : Path
+        Where it belongs. What is there is exchanged with it and removed, so that a reader meets
+        the old one or the new one, never none.
+    aside : Path
+        A free name beside ``place``, used for a moment where the file system cannot exchange.
+    """
+    try:
+        _exchange(new, place)
+    except FileNotFoundError:
+        new.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+        place.rename(aside)
+        new.rename(place)
+        new = aside
+    sync_directory(place.parent)
+    remove_tree(new)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Exchange two names (Linux ``renameat2`` with ``RENAME_EXCHANGE``)."""
+    rename_exchange, at_fdcwd = 2, -100
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    names = os.fsencode(first), os.fsencode(second)
+    if libc.renameat2(at_fdcwd, names[0], at_fdcwd, names[1], rename_exchange) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(second))

@@ -1,0 +1,134 @@
+"""Read the frames of a chunk plan and decode them into the arrays of a store."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from panoseti_zarr.core.append import ChunkPlan, Segment
+from panoseti_zarr.core.pff import HeaderDecoder
+from panoseti_zarr.core.times import times_and_quality
+from panoseti_zarr.errors import InvariantError, SourceChangedError
+from panoseti_zarr.io.reader import identity_of, open_source
+from panoseti_zarr.model import FrameLayout, Product, array_specs, header_specs
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_READ_BYTES = 2_600_000
+"""Frames are read and decoded in blocks of about this size, which stay in the processor's cache."""
+
+
+def read_frames(plan: ChunkPlan, product: Product, max_read_bytes: int) -> Arrays:
+    """Decode the frames of a chunk.
+
+    Parameters
+    ----------
+    plan : ChunkPlan
+    product : Product
+    max_read_bytes : int
+        The most that is read at once.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Every array of the store, by path, ``plan.stop - plan.start`` long. They are this
+        thread's, and are used again by its next call.
+
+    Raises
+    ------
+    SourceChangedError
+        A source is not, or is no longer, the file that was planned.
+    TransientIOError
+        Reading failed for now.
+    """
+    n_frames = plan.stop - plan.start
+    arrays = {
+        spec.path: _scratch(spec.path, (n_frames, *spec.frame_shape), spec.dtype)
+        for spec in array_specs(product)
+    }
+    headers = [arrays[spec.path] for spec in header_specs(product)]
+    position = 0
+    for segment in plan.segments:
+        decoder = _decoder(segment_layout(segment), product)
+        for frames in _read_blocks(segment, max_read_bytes):
+            here = slice(position, position + len(frames))
+            fields = [array[here] for array in headers]
+            readable = decoder.decode(frames, fields)
+            times, quality = times_and_quality(fields, readable, product)
+            arrays["timestamps"][here] = times
+            arrays["quality"][here] = quality
+            pixels = arrays["images"][here].view(np.uint8).reshape(len(frames), -1)
+            pixels[...] = frames[:, decoder.layout.header_bytes + 1 :]
+            position = here.stop
+    return arrays
+
+
+def segment_layout(segment: Segment) -> FrameLayout:
+    """Return the layout of a segment's file, which has frames and so has one."""
+    if segment.source.layout is None:
+        raise InvariantError("a file without frames was planned", path=segment.source.name)
+    return segment.source.layout
+
+
+@functools.lru_cache(maxsize=64)
+def _decoder(layout: FrameLayout, product: Product) -> HeaderDecoder:
+    return HeaderDecoder.of(layout, product)
+
+
+def _read_blocks(segment: Segment, max_read_bytes: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the frames of a segment, (n, frame_bytes) each; a block is gone at the next one."""
+    source, layout = segment.source, segment_layout(segment)
+    block_frames = max(1, min(_READ_BYTES, max_read_bytes) // layout.frame_bytes)
+    buffer = _scratch("file", (block_frames, layout.frame_bytes), np.dtype(np.uint8))
+    stop = segment.first_frame + segment.n_frames
+    with open_source(source.path) as fd:
+        _check_identity(fd, segment)
+        for first in range(segment.first_frame, stop, block_frames):
+            block = buffer[: min(block_frames, stop - first)]
+            offset = first * layout.frame_bytes
+            if not _fill(fd, block.reshape(-1), offset):
+                raise SourceChangedError(
+                    "file is shorter than it was", path=source.name, byte_offset=offset
+                )
+            yield block
+        _check_identity(fd, segment)
+
+
+def _fill(fd: int, buffer: npt.NDArray[np.uint8], offset: int) -> bool:
+    """Fill a buffer from a file; False where the file ends before."""
+    position = 0
+    while position < buffer.size:
+        n_read = os.preadv(fd, [buffer[position:]], offset + position)
+        if n_read == 0:
+            return False
+        position += n_read
+    return True
+
+
+def _check_identity(fd: int, segment: Segment) -> None:
+    if identity_of(os.fstat(fd)) != segment.source.identity:
+        raise SourceChangedError("file changed while it was read", path=segment.source.name)
+
+
+_thread_buffers = threading.local()
+
+
+def _scratch(
+    name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> npt.NDArray[Any]:
+    """Return an uninitialised array in memory that this thread keeps.
+
+    The first touch of fresh memory costs as much as the work on it; a thread has one chunk at a
+    time in hand, so it can have the same memory each time.
+    """
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    buffers: dict[str, npt.NDArray[np.uint8]] = _thread_buffers.__dict__
+    if name not in buffers or buffers[name].size < n_bytes:
+        buffers[name] = np.empty(n_bytes, np.uint8)
+    return buffers[name][:n_bytes].view(dtype).reshape(shape)

@@ -1,0 +1,87 @@
+"""A run's configuration files as they may be published: without any password."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from panoseti_zarr.io.reader import open_source
+
+MAX_FILE_BYTES = 16 * 1024
+"""Larger files are recorded by size and sha256 alone."""
+
+REMOVED = "removed"
+
+_USER_INFO = re.compile(r"(?<=://)(?:[^\s/?#]*@|[^\s/@:]*:[^\s@]*@)")
+_SECRET_KEY = re.compile(r"passw|passphrase|secret|token", re.IGNORECASE)
+
+
+def read_run_config(run: Path) -> dict[str, Any]:
+    """Read the JSON files of a run directory.
+
+    Returns
+    -------
+    dict
+        By file name: the document without user names and passwords in URLs, and without the
+        values of keys that name a secret; for files over `MAX_FILE_BYTES`, and for those that are
+        not JSON, their ``size_bytes`` and ``sha256``.
+
+    Raises
+    ------
+    TransientIOError
+        A file cannot be read for now.
+    """
+    return {
+        name: _describe(run / name)
+        for name in sorted(os.listdir(run))
+        if name.endswith(".json") and name.isprintable() and not name.startswith(".")
+        if stat.S_ISREG(os.stat(run / name, follow_symlinks=False).st_mode)
+    }
+
+
+def max_file_bytes(run_config: dict[str, Any]) -> int:
+    """Return the size at which the DAQ opened the next file; 0 where it is not told or unlimited.
+
+    ``max_file_size_mb`` of ``data_config.json``, in units of 10^6 bytes.
+    """
+    data_config = run_config.get("data_config.json")
+    size_mb = data_config.get("max_file_size_mb", 0) if isinstance(data_config, dict) else 0
+    return int(size_mb * 1e6) if isinstance(size_mb, int | float) and 0 < size_mb < 1e9 else 0
+
+
+def _describe(path: Path) -> Any:
+    digest = hashlib.sha256()
+    size_bytes = 0
+    content = b""
+    with open_source(path) as fd:
+        while block := os.read(fd, 1 << 20):
+            digest.update(block)
+            size_bytes += len(block)
+            content = block if size_bytes <= MAX_FILE_BYTES else b""
+    if content:
+        try:
+            document = _without_secrets(json.loads(content, parse_constant=str))
+            json.dumps(document)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return document
+    return {"size_bytes": size_bytes, "sha256": digest.hexdigest()}
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return _USER_INFO.sub("", value)
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            _without_secrets(key): REMOVED if _SECRET_KEY.search(key) else _without_secrets(item)
+            for key, item in value.items()
+        }
+    return value

@@ -1,0 +1,167 @@
+"""The ``zarr.json`` documents of the stores (Zarr v3 core specification), as plain JSON objects.
+
+TensorStore writes chunks, these documents say what the chunks are; readers get all of them at
+once through the consolidated metadata in the root.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from panoseti_zarr.model import TIME_MISSING_NS, ArraySpec, Quality
+
+Json = dict[str, Any]
+
+ZARR_JSON = "zarr.json"
+
+_LONG_NAMES = {
+    "quabo_num": "quadrant board that sent the pulse",
+    "pkt_num": "packet counter of the board",
+    "pkt_tai": "White Rabbit TAI seconds modulo 1024",
+    "pkt_nsec": "White Rabbit nanoseconds, clamped to 999999999",
+    "tv_sec": "Unix time of the DAQ computer when the packet arrived, whole seconds",
+    "tv_usec": "microseconds after tv_sec",
+}
+_UNITS = {"pkt_tai": "s", "pkt_nsec": "ns", "tv_sec": "s", "tv_usec": "us"}
+
+
+def codec_chain(
+    dtype: np.dtype[np.generic], codec: str, level: int, *, checksum: bool, bitshuffle: bool = False
+) -> list[Json]:
+    """Return the codecs of an array: little-endian bytes, compression, crc32c.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of the array.
+    codec : str
+        ``blosc-lz4``, ``zstd``, ``gzip`` or ``none``.
+    level : int
+        Of the compression.
+    checksum : bool
+        Put a crc32c behind each encoded chunk, so that bit rot is an error, not data.
+    bitshuffle : bool
+        For ``blosc-lz4``: transpose bits before compression instead of bytes.
+    """
+    chain: list[Json] = [{"name": "bytes"}]
+    if dtype.itemsize > 1:
+        chain[0]["configuration"] = {"endian": "little"}
+    if codec == "blosc-lz4":
+        shuffle = "bitshuffle" if bitshuffle else "shuffle" if dtype.itemsize > 1 else "noshuffle"
+        configuration = {
+            "cname": "lz4",
+            "clevel": level,
+            "shuffle": shuffle,
+            "typesize": dtype.itemsize,
+            "blocksize": 0,
+        }
+        chain.append({"name": "blosc", "configuration": configuration})
+    elif codec == "zstd":
+        chain.append({"name": "zstd", "configuration": {"level": level, "checksum": False}})
+    elif codec == "gzip":
+        chain.append({"name": "gzip", "configuration": {"level": level}})
+    if checksum:
+        chain.append({"name": "crc32c"})
+    return chain
+
+
+def sharded(codecs: list[Json], inner_shape: Sequence[int]) -> list[Json]:
+    """Wrap codecs so that a stored chunk is cut into inner chunks, each with its own crc32c."""
+    if codecs[-1]["name"] != "crc32c":
+        codecs = [*codecs, {"name": "crc32c"}]
+    configuration = {
+        "chunk_shape": list(inner_shape),
+        "codecs": codecs,
+        "index_codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "crc32c"},
+        ],
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
+def array_document(
+    shape: Sequence[int],
+    chunk_shape: Sequence[int],
+    dtype: np.dtype[np.generic],
+    codecs: list[Json],
+    dims: Sequence[str],
+    *,
+    fill_value: int | float | str = 0,
+    attributes: Mapping[str, Any] | None = None,
+) -> Json:
+    """Return an array's ``zarr.json``; ``dims`` are its ``dimension_names``, for xarray too."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk_shape)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill_value,
+        "codecs": codecs,
+        "attributes": {**(attributes or {}), "_ARRAY_DIMENSIONS": list(dims)},
+        "dimension_names": list(dims),
+        "storage_transformers": [],
+    }
+
+
+def group_document(attributes: Mapping[str, Any] | None = None) -> Json:
+    """Return a group's ``zarr.json``."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
+
+
+def root_document(attributes: Mapping[str, Any], members: Mapping[str, Json]) -> Json:
+    """Return the root's ``zarr.json`` with the documents of all members consolidated in it.
+
+    Parameters
+    ----------
+    attributes : mapping
+        The root attributes.
+    members : mapping of str to dict
+        The document of each array and group below the root, by path.
+    """
+    metadata = {
+        path: {**document, "consolidated_metadata": _consolidated({})}
+        if document["node_type"] == "group"
+        else document
+        for path, document in sorted(members.items())
+    }
+    return {**group_document(attributes), "consolidated_metadata": _consolidated(metadata)}
+
+
+def _consolidated(metadata: Json) -> Json:
+    return {"kind": "inline", "must_understand": False, "metadata": metadata}
+
+
+def encode(document: Json) -> bytes:
+    """Return a document as the bytes of its file."""
+    return json.dumps(document, indent=2, allow_nan=False).encode()
+
+
+def array_attributes(spec: ArraySpec) -> Json:
+    """Return the attributes of an L0 array, by the CF conventions."""
+    name = spec.path.rsplit("/", 1)[-1]
+    if name == "images":
+        return {"long_name": "pixel values as recorded", "units": "count"}
+    if name == "timestamps":
+        return {
+            "long_name": "time of the frame",
+            "standard_name": "time",
+            "units": "nanoseconds since 1970-01-01",
+            "calendar": "proleptic_gregorian",
+            "_FillValue": TIME_MISSING_NS,
+        }
+    if name == "quality":
+        return {
+            "long_name": "quality of the frame",
+            "flag_masks": [int(flag) for flag in Quality],
+            "flag_meanings": " ".join(str(flag.name).lower() for flag in Quality),
+        }
+    units = {"units": _UNITS[name]} if name in _UNITS else {}
+    return {"long_name": _LONG_NAMES[name], **units}
