@@ -120,11 +120,11 @@ def from_os_error(error: OSError, doing: str) -> PanosetiZarrError:
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` with every control character escaped, so that it stays one log line.
+    r"""Return ``text`` with every control character escaped, so that it stays one log line.
 
     Examples
     --------
-    >>> one_line("a\\nb")
-    'a\\\\nb'
+    >>> one_line("a\nb")
+    'a\\nb'
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

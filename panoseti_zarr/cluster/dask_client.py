@@ -74,6 +74,7 @@ class DaskExecutor(Executor):
                 address, security=security, timeout=timeout_s, set_as_default=False
             )
         except (OSError, TimeoutError, ValueError) as error:
+            self._cleanup.close()
             raise TransientIOError(f"no Dask scheduler answers at {address}: {error}") from None
         if on_worker_lost:
             self._client.subscribe_topic("all", self._hear)
@@ -87,9 +88,10 @@ class DaskExecutor(Executor):
     def n_slots(self) -> int:
         """Threads of all workers."""
         try:
-            return max(1, sum(self._client.nthreads().values()))
+            threads: dict[str, int] = self._client.nthreads()
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             raise TransientIOError(f"the Dask scheduler does not answer: {error}") from None
+        return max(1, sum(threads.values()))
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Start a task on any worker."""

@@ -1,4 +1,4 @@
-"""Decode PFF frames: ``<JSON header>\\n\\n*<pixels>``, frame after frame, no separator.
+r"""Decode PFF frames: ``<JSON header>\n\n*<pixels>``, frame after frame, no separator.
 
 The definition of a readable header is `parse_header`: ``json.loads`` accepts it and every field
 is an integer that fits. `HeaderDecoder` is its fast path. It takes a frame only when the header
@@ -109,7 +109,7 @@ def find_layout(
 
 
 def _header_ends(read: Callable[[int, int], bytes], size_bytes: int) -> Iterator[int]:
-    """Yield the offset after each ``\\n\\n*`` that may end a JSON object."""
+    r"""Yield the offset after each ``\n\n*`` that may end a JSON object."""
     overlap = len(HEADER_END)
     for offset in range(0, size_bytes, _SEARCH_BYTES):
         block_start = max(0, offset - overlap)

@@ -80,6 +80,17 @@ def times_and_quality(
     return times, quality
 
 
+def iso_time(time_ns: int) -> str:
+    """Return a time as ISO 8601 text, UTC, to the nanosecond.
+
+    Examples
+    --------
+    >>> iso_time(1_686_198_635_480_007_492)
+    '2023-06-08T04:30:35.480007492Z'
+    """
+    return f"{np.datetime64(time_ns, 'ns')}Z"
+
+
 def _first_sent(
     boards: Sequence[Sequence[npt.NDArray[np.generic]]], sent: Sequence[npt.NDArray[np.bool_]]
 ) -> list[npt.NDArray[np.generic]]:

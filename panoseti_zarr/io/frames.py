@@ -104,7 +104,7 @@ def _fill(fd: int, buffer: npt.NDArray[np.uint8], offset: int) -> bool:
     """Fill a buffer from a file; False where the file ends before."""
     position = 0
     while position < buffer.size:
-        n_read = os.preadv(fd, [buffer[position:]], offset + position)
+        n_read = os.preadv(fd, [buffer.data[position:]], offset + position)
         if n_read == 0:
             return False
         position += n_read
@@ -119,9 +119,7 @@ def _check_identity(fd: int, segment: Segment) -> None:
 _thread_buffers = threading.local()
 
 
-def _scratch(
-    name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]
-) -> npt.NDArray[Any]:
+def _scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> npt.NDArray[Any]:
     """Return an uninitialised array in memory that this thread keeps.
 
     The first touch of fresh memory costs as much as the work on it; a thread has one chunk at a

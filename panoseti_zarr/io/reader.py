@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from panoseti_zarr.core.names import (
@@ -58,6 +59,12 @@ class RunListing:
     streams: dict[StreamKey, tuple[FrameFile, ...]]
     empty_files: tuple[FrameFile, ...]
     refused: tuple[tuple[str, StreamKey | None, str], ...]
+
+    @property
+    def keys(self) -> tuple[StreamKey, ...]:
+        """The streams of the run, those included whose only files are refused."""
+        refused = {key for _, key, _ in self.refused if key is not None}
+        return tuple(sorted(refused | self.streams.keys()))
 
     def gaps(self, key: StreamKey) -> tuple[int, ...]:
         """Return the missing seqnos of a stream."""
@@ -150,7 +157,7 @@ def measure_stream(listing: RunListing, key: StreamKey) -> MeasuredStream:
         if refused_key == key:
             raise CorruptDataError(reason, path=name)
     files = listing.streams.get(key, ())
-    for file, after in zip(files, files[1:], strict=False):
+    for file, after in pairwise(files):
         if file.name.seqno == after.name.seqno:
             raise CorruptDataError(
                 f"two files have seqno {file.name.seqno}: {file.path.name}, {after.path.name}"

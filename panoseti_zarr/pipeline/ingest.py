@@ -184,7 +184,9 @@ def cut_short(sources: Sequence[SourceFile], file_bytes: int) -> tuple[str, ...]
     for place, source in enumerate(sources):
         size_bytes = source.identity.size_bytes
         if source.trailing_bytes:
-            lines.append(f"{source.name}: its last frame is cut, {source.trailing_bytes} bytes of it")
+            lines.append(
+                f"{source.name}: its last frame is cut, {source.trailing_bytes} bytes of it"
+            )
         elif place + 1 < len(sources) and size_bytes < file_bytes:
             lines.append(
                 f"{source.name}: {size_bytes} bytes, under the {file_bytes} of max_file_size_mb, "
@@ -237,7 +239,8 @@ class _Append:
         ):
             pass
         has_new = found.n_available > n_committed
-        if found.is_removed or not has_new and (not close or (state is not None and state.closed)):
+        is_closed = state is not None and state.closed
+        if found.is_removed or not (has_new or (close and not is_closed)):
             return False
         # The partial chunk at the end is written also where the stream cannot close yet: what
         # could be read is there for its readers, and a longer chunk replaces it.

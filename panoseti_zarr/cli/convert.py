@@ -1,0 +1,111 @@
+"""``panoseti-zarr convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from panoseti_zarr.cli.console import (
+    echo_json,
+    format_rate,
+    format_size,
+    note,
+    progress_bar,
+    read_config,
+)
+
+if TYPE_CHECKING:
+    from panoseti_zarr.cluster import Executor
+    from panoseti_zarr.config import Config
+    from panoseti_zarr.io.reader import RunListing
+    from panoseti_zarr.pipeline.convert import StreamOutcome
+
+INCOMPLETE = 3
+"""Exit code: done as far as possible, but a stream is quarantined or a file was cut short."""
+
+
+def convert(
+    obs: Annotated[Path, typer.Argument(help="A run directory.")],
+    l0_dir: Annotated[Path, typer.Argument(help="Where the L0 stores are made.")],
+    config: Annotated[Path | None, typer.Argument(help="Configuration file.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Argument(help="Address or scheduler file of a Dask cluster.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Append every stream of a run to its L0 store, and close it.
+
+    The run is taken as it stands, whatever its markers. Run again, it goes on where it was, and
+    changes nothing when all is done.
+    """
+    from panoseti_zarr.cluster import make_executor
+    from panoseti_zarr.io.reader import list_run
+
+    settings = read_config(config)
+    listing = list_run(obs)
+    with make_executor(settings, scheduler=scheduler) as executor:
+        outcomes = convert_with_progress(listing, l0_dir, settings, executor)
+    if as_json:
+        echo_json({"run": listing.name, "streams": [_as_json(outcome) for outcome in outcomes]})
+    else:
+        for outcome in outcomes:
+            if outcome.result:
+                typer.echo(_line(outcome))
+    if not all(outcome.is_whole for outcome in outcomes):
+        raise typer.Exit(INCOMPLETE)
+
+
+def convert_with_progress(
+    listing: RunListing, l0_dir: Path, config: Config, executor: Executor
+) -> list[StreamOutcome]:
+    """Convert a run with a bar on a terminal, and say on stderr what is wrong with it."""
+    from panoseti_zarr.io.reader import describe_refused
+    from panoseti_zarr.pipeline.convert import convert_run
+
+    for line in describe_refused(listing):
+        note(f"warning: {line}")
+    files = [file for stream in listing.streams.values() for file in stream]
+    with progress_bar(sum(file.identity.size_bytes for file in files)) as advance:
+        outcomes = convert_run(
+            listing,
+            l0_dir,
+            config,
+            executor,
+            on_commit=lambda _, commit: advance(commit.n_bytes),
+        )
+    for outcome in outcomes:
+        for complaint in outcome.complaints:
+            note(complaint)
+    return outcomes
+
+
+def _line(outcome: StreamOutcome) -> str:
+    result = outcome.result
+    assert result is not None  # noqa: S101 - only called for streams that are done
+    if not result.changed:
+        return f"{outcome.key}: {result.n_frames} frames, nothing new"
+    return (
+        f"{outcome.key}: {result.n_frames} frames, {result.n_new_frames} new, "
+        f"{format_size(result.n_bytes)} in {result.seconds:.2f} s "
+        f"({format_rate(result.n_bytes, result.seconds)})"
+    )
+
+
+def _as_json(outcome: StreamOutcome) -> dict[str, Any]:
+    document: dict[str, Any] = {"stream": str(outcome.key), "problem": None}
+    if outcome.result is None:
+        return {**document, "problem": str(outcome.problem)}
+    result = outcome.result
+    return {
+        **document,
+        "store": str(result.store_path),
+        "n_frames": result.n_frames,
+        "n_new_frames": result.n_new_frames,
+        "n_bytes": result.n_bytes,
+        "seconds": round(result.seconds, 3),
+        "changed": result.changed,
+        "cut_short": list(result.cut_short),
+        "gaps": list(result.gaps),
+    }

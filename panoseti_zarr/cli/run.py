@@ -1,0 +1,117 @@
+"""``panoseti-zarr run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from panoseti_zarr.cli.console import (
+    echo_json,
+    format_rate,
+    format_size,
+    format_table,
+    note,
+    read_config,
+)
+from panoseti_zarr.cli.convert import INCOMPLETE, convert_with_progress
+
+if TYPE_CHECKING:
+    from panoseti_zarr.pipeline.convert import StreamOutcome
+    from panoseti_zarr.pipeline.subtract import L1Result
+
+
+def run(
+    obs: Annotated[Path, typer.Argument(help="A run directory.")],
+    l0_dir: Annotated[Path, typer.Argument(help="Where the L0 stores are made.")],
+    l1_dir: Annotated[Path, typer.Argument(help="Where the L1 stores are made.")],
+    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON.")] = False,
+) -> None:
+    """Make the L0 and L1 stores of a run: streams found, cluster, L0, L1, a summary."""
+    from panoseti_zarr.cluster import make_executor
+    from panoseti_zarr.core.names import l1_store_name
+    from panoseti_zarr.io.reader import list_run
+    from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
+
+    settings = read_config(config)
+    listing = list_run(obs)
+    note(f"{listing.name}: {len(listing.keys)} streams")
+    for key in listing.keys:
+        note(f"  {key}: {len(listing.streams.get(key, ()))} files")
+    made: dict[str, L1Result] = {}
+    with make_executor(settings) as executor:
+        note(f"cluster: {executor.scheduler_address or 'threads of this process'}")
+        outcomes = convert_with_progress(listing, l0_dir, settings, executor)
+        l1_dir.mkdir(parents=True, exist_ok=True)
+        for outcome in outcomes:
+            if outcome.result is None:
+                continue
+            l0_path = outcome.result.store_path
+            l1_path = l1_dir / l1_store_name(listing.name, outcome.key)
+            if not l1_matches(l0_path, l1_path):
+                made[str(outcome.key)] = make_l1(
+                    l0_path, l1_path, settings.baseline_subtract, executor
+                )
+                note(f"{outcome.key}: L1 made")
+    rows = [row for outcome in outcomes for row in _rows(outcome, made, l1_dir, listing.name)]
+    if as_json:
+        echo_json(
+            {"run": listing.name, "steps": [dict(zip(_KEYS, row, strict=True)) for row in rows]}
+        )
+    else:
+        typer.echo(format_table(_HEADER, [_cells(row) for row in rows]))
+    if not all(outcome.is_whole for outcome in outcomes):
+        raise typer.Exit(INCOMPLETE)
+
+
+_KEYS = ("stream", "step", "state", "n_frames", "seconds", "input_bytes", "store_bytes")
+_HEADER = ("stream", "step", "state", "frames", "time", "size", "throughput", "ratio")
+
+_Row = tuple[str, str, str, int, float, int, int]
+
+
+def _rows(
+    outcome: StreamOutcome, made: dict[str, L1Result], l1_dir: Path, run_name: str
+) -> list[_Row]:
+    """Give the L0 and the L1 row of a stream; a step that had nothing to do took no time."""
+    from panoseti_zarr.core.names import l1_store_name
+
+    key, result = str(outcome.key), outcome.result
+    if result is None:
+        return [(key, "L0", "quarantined", 0, 0.0, 0, 0)]
+    l0_bytes = _tree_bytes(result.store_path)
+    state = "cut short" if result.cut_short else "done" if result.changed else "unchanged"
+    l1 = made.get(key)
+    l1_path = l1_dir / l1_store_name(run_name, outcome.key)
+    return [
+        (key, "L0", state, result.n_frames, result.seconds, result.n_bytes, l0_bytes),
+        (
+            key,
+            "L1",
+            "done" if l1 else "unchanged",
+            result.n_frames,
+            l1.seconds if l1 else 0.0,
+            l0_bytes,
+            _tree_bytes(l1_path),
+        ),
+    ]
+
+
+def _cells(row: _Row) -> tuple[str, ...]:
+    stream, step, state, n_frames, seconds, input_bytes, store_bytes = row
+    return (
+        stream,
+        step,
+        state,
+        str(n_frames),
+        f"{seconds:.2f} s",
+        format_size(store_bytes),
+        format_rate(input_bytes, seconds),
+        f"{input_bytes / store_bytes:.2f}" if input_bytes and store_bytes else "-",
+    )
+
+
+def _tree_bytes(root: Path) -> int:
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())

@@ -1,0 +1,227 @@
+"""Statistics of frames: what a baseline is made of. Definitions: docs/l1.md.
+
+A *row* of a baseline is what one window (of one board) shares: ``window * n_boards + board``.
+Frames are arrays of shape (n_frames, n_pixels), their pixels row by row. A window that goes beyond
+the frames at hand is counted, and settled when the counts of all its parts are together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from panoseti_zarr.core.masks import pixels_present
+from panoseti_zarr.core.medians import (
+    NO_TALLY,
+    Tally,
+    TallyBuilder,
+    medians,
+    medians_and_sigmas,
+    merge_tallies,
+    sorted_medians_and_sigmas,
+)
+from panoseti_zarr.core.windows import Windows
+
+Ints = npt.NDArray[np.integer]
+Int64 = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Medians and sigmas of the rows that some frames complete, and counts of the others.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (n,)
+    medians, sigmas : ndarray of float64, shape (n, n_groups)
+        NaN where nothing was counted.
+    partial : Tally
+        Of the rows whose windows are not whole yet; its groups are ``row * n_groups + group``.
+    """
+
+    rows: Int64
+    medians: Floats
+    sigmas: Floats
+    partial: Tally
+
+
+def settle(tally: Tally, n_groups: int, is_whole: Bools) -> Statistics:
+    """Take the statistics of the rows that are whole, and leave the tally of the others.
+
+    Parameters
+    ----------
+    tally : Tally
+        Its groups are ``row * n_groups + group``.
+    n_groups : int
+        Groups of a row: blocks or pixels.
+    is_whole : ndarray of bool, shape (n_rows,)
+    """
+    row_of_key, group_of_key = np.divmod(tally.groups, n_groups)
+    settled = is_whole[row_of_key]
+    rows = np.unique(row_of_key[settled])
+    local = np.searchsorted(rows, row_of_key) * n_groups + group_of_key
+    median, sigma = medians_and_sigmas(tally.regrouped(local, settled), len(rows) * n_groups)
+    shape = (len(rows), n_groups)
+    partial = tally.regrouped(tally.groups, ~settled)
+    return Statistics(rows, median.reshape(shape), sigma.reshape(shape), partial)
+
+
+def join_statistics(parts: list[Statistics], n_groups: int) -> Statistics:
+    """Return what several parts of a stream completed, and the counts they left."""
+    none = np.empty((0, n_groups))
+    return Statistics(
+        np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)]),
+        np.concatenate([none, *(part.medians for part in parts)]),
+        np.concatenate([none, *(part.sigmas for part in parts)]),
+        merge_tallies(part.partial for part in parts),
+    )
+
+
+def pulse_statistics(
+    images: Ints,
+    boards: Ints,
+    present: Bools | None,
+    quabos: Ints,
+    windows: Windows,
+    first_frame: int,
+    max_frames: int,
+) -> Statistics:
+    """Find the pedestals and sigmas of the windows that lie in a run of pulse-height frames.
+
+    Parameters
+    ----------
+    images : ndarray of int16, shape (n_frames, n_pixels)
+    boards : ndarray of int, shape (n_frames,)
+        The board each frame counts for; negative for none.
+    present : ndarray of bool, shape (n_frames, 4), or None
+        Whether a quabo's pixels are not masked; None where frames have one board.
+    quabos : ndarray of int, shape (n_pixels,)
+        The quabo of each pixel, where ``present`` is given.
+    windows : Windows
+    first_frame : int
+        Position of the first frame in the stream.
+    max_frames : int
+        Frames worked on at once.
+    """
+    n_pixels = images.shape[1]
+    stops = windows.stops.ravel()
+    is_whole = windows.lie_within(first_frame, first_frame + len(images))
+    parts = []
+    for board in range(windows.n_boards):
+        at = np.flatnonzero(boards == board)
+        rows = windows.rows_of(board, at + first_frame)
+        counts = at + first_frame < stops[rows]
+        at, rows = at[counts], rows[counts]
+        for row, chosen in zip(*_split(rows, at), strict=True):
+            if is_whole[row] and len(chosen) <= max_frames:
+                here = None if present is None else present[chosen]
+                median, sigma = _window_statistics(images[chosen], here, quabos)
+                parts.append(Statistics(np.array([row]), median[None], sigma[None], NO_TALLY))
+            else:
+                tally = _count_pixels(images, chosen, present, quabos, max_frames)
+                shifted = tally.regrouped(tally.groups + row * n_pixels)
+                parts.append(settle(shifted, n_pixels, is_whole))
+    return join_statistics(parts, n_pixels)
+
+
+def block_statistics(
+    images: Ints,
+    present: Bools,
+    quabos: Ints,
+    blocks: Ints,
+    windows: Windows,
+    first_frame: int,
+    max_frames: int,
+) -> Statistics:
+    """Find the block medians of the windows that lie in a run of images.
+
+    Parameters
+    ----------
+    images : ndarray of uint8 or uint16, shape (n_frames, n_pixels)
+    present : ndarray of bool, shape (n_frames, 4)
+        Whether a quabo's pixels are not masked.
+    quabos, blocks : ndarray of int, shape (n_pixels,)
+        The quabo and the block of each pixel.
+    windows : Windows
+        Of one board.
+    first_frame : int
+        Position of the first frame in the stream.
+    max_frames : int
+        Frames worked on at once.
+    """
+    n_blocks = int(blocks.max()) + 1
+    parts, open_tally = [], NO_TALLY
+    for begin in range(0, len(images), max_frames):
+        part = slice(begin, min(begin + max_frames, len(images)))
+        rows = windows.rows_of(0, np.arange(part.start, part.stop) + first_frame)
+        builder = TallyBuilder(blocks, int(rows[-1] - rows[0]) + 1)
+        keep = pixels_present(present[part], quabos)
+        builder.add(images[part], keep=keep, rows=rows - rows[0])
+        tally = builder.tally()
+        shifted = tally.regrouped(tally.groups + rows[0] * n_blocks)
+        is_whole = windows.lie_within(first_frame, first_frame + part.stop)
+        settled = settle(merge_tallies([open_tally, shifted]), n_blocks, is_whole)
+        open_tally = settled.partial
+        parts.append(Statistics(settled.rows, settled.medians, settled.sigmas, NO_TALLY))
+    joined = join_statistics(parts, n_blocks)
+    return Statistics(joined.rows, joined.medians, joined.sigmas, open_tally)
+
+
+def count_pixels(images: Ints, present: Bools | None, quabos: Ints, max_frames: int) -> Tally:
+    """Count the values of each pixel that are not masked; parameters as `block_statistics`."""
+    return _count_pixels(images, np.arange(len(images)), present, quabos, max_frames)
+
+
+def single_window_baseline(pixels: Tally, blocks: Ints) -> tuple[Floats, Floats]:
+    """Find the baseline of images where its one window's frames also give the supermedian.
+
+    Parameters
+    ----------
+    pixels : Tally
+        The values of each pixel in these frames.
+    blocks : ndarray of int, shape (n_pixels,)
+        The block of each pixel.
+
+    Returns
+    -------
+    block_medians : ndarray of float64, shape (1, n_blocks)
+    supermedian : ndarray of float64, shape (n_pixels,)
+        NaN where nothing was counted.
+    """
+    block_medians = medians(pixels.regrouped(blocks[pixels.groups]), int(blocks.max()) + 1)
+    return block_medians[np.newaxis], medians(pixels, len(blocks)) - block_medians[blocks]
+
+
+def _split(rows: Int64, at: Int64) -> tuple[list[int], list[Int64]]:
+    """Cut ``at`` where ``rows`` changes; return the row of each part, and the parts."""
+    if not len(rows):
+        return [], []
+    cuts = np.flatnonzero(np.diff(rows)) + 1
+    return rows[[0, *cuts]].tolist(), np.split(at, cuts)
+
+
+def _window_statistics(images: Ints, present: Bools | None, quabos: Ints) -> tuple[Floats, Floats]:
+    """Return the medians and sigmas of frames that are few enough to be sorted."""
+    if present is None or present.all():
+        return sorted_medians_and_sigmas(images)
+    median, sigma = np.empty(images.shape[1]), np.empty(images.shape[1])
+    for quabo in range(present.shape[1]):
+        pixels = np.flatnonzero(quabos == quabo)
+        values = images[present[:, quabo]][:, pixels]
+        median[pixels], sigma[pixels] = sorted_medians_and_sigmas(values)
+    return median, sigma
+
+
+def _count_pixels(
+    images: Ints, chosen: Int64, present: Bools | None, quabos: Ints, max_frames: int
+) -> Tally:
+    builder = TallyBuilder(np.arange(images.shape[1]))
+    for begin in range(0, len(chosen), max_frames):
+        part = chosen[begin : begin + max_frames]
+        here = None if present is None else present[part]
+        builder.add(images[part], keep=pixels_present(here, quabos))
+    return builder.tally()

@@ -1,0 +1,91 @@
+"""Convert a whole run: its streams at once, each to its own L0 store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from panoseti_zarr.cluster.executor import Executor
+from panoseti_zarr.config import Config
+from panoseti_zarr.errors import CorruptDataError, InputError
+from panoseti_zarr.io.reader import RunListing
+from panoseti_zarr.model import StreamKey
+from panoseti_zarr.pipeline.ingest import Commit, IngestResult, ingest_stream
+
+NO_FRAMES = "No valid PFF files found"
+
+
+@dataclass(frozen=True)
+class StreamOutcome:
+    """What became of a stream: a result, or the reason why it is quarantined."""
+
+    key: StreamKey
+    result: IngestResult | None
+    problem: CorruptDataError | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the stream is done, and none of its files was cut short."""
+        return self.result is not None and not self.result.cut_short
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """One line for each thing that is wrong with the stream."""
+        if self.result is None:
+            return (f"{self.key}: {self.problem}",)
+        return tuple(f"{self.key}: {line}" for line in self.result.cut_short)
+
+
+def convert_run(
+    listing: RunListing,
+    l0_dir: Path,
+    config: Config,
+    executor: Executor,
+    *,
+    on_commit: Callable[[StreamKey, Commit], None] | None = None,
+) -> list[StreamOutcome]:
+    """Append every stream of a run, ``[daemon] max_streams`` at a time.
+
+    Returns
+    -------
+    list of StreamOutcome
+        By stream. A stream that cannot go on does not stop the others.
+
+    Raises
+    ------
+    InputError
+        The run has no frame file.
+    PanosetiZarrError
+        What stops all of them (full disk, locked store), once the others have stopped too.
+    """
+    if not listing.keys:
+        raise InputError(NO_FRAMES, path=str(listing.path))
+    l0_dir.mkdir(parents=True, exist_ok=True)
+    stop = Event()
+
+    def convert_one(key: StreamKey) -> StreamOutcome:
+        def tell(commit: Commit) -> None:
+            if on_commit:
+                on_commit(key, commit)
+
+        try:
+            result = ingest_stream(
+                listing, key, l0_dir, config.pff_to_zarr, executor, on_commit=tell, stop=stop
+            )
+        except CorruptDataError as error:
+            return StreamOutcome(key, None, error)
+        return StreamOutcome(key, result, None)
+
+    with ThreadPoolExecutor(config.daemon.max_streams, thread_name_prefix="stream") as threads:
+        jobs = [threads.submit(convert_one, key) for key in listing.keys]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+        except BaseException:
+            stop.set()
+            threads.shutdown(cancel_futures=True)
+            raise
+    return sorted((job.result() for job in jobs), key=lambda outcome: outcome.key)
