@@ -83,9 +83,7 @@ def read_state(store: Path) -> L0State:
         with open(store / ZARR_JSON, "rb") as file:
             return parse_state(file.read(), str(store))
     except OSError as error:
-        raise InputError(
-            f"cannot read the L0 store: {error.strerror}", path=str(store)
-        ) from None
+        raise InputError(f"cannot read the L0 store: {error.strerror}", path=str(store)) from None
 
 
 def parse_state(root: bytes, store: str) -> L0State:

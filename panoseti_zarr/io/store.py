@@ -166,9 +166,7 @@ class L0Writer:
     def _check_fence(self, state: L0State) -> None:
         held = self._read_root()
         if (held.store_id, held.commit) != (state.store_id, state.commit):
-            raise SourceChangedError(
-                "the store was changed by another writer", path=str(self.path)
-            )
+            raise SourceChangedError("the store was changed by another writer", path=str(self.path))
 
     def _restore_arrays(self, state: L0State) -> None:
         """Set every array's document to the last commit, where a crash left it ahead."""

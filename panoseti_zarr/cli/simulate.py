@@ -1,0 +1,153 @@
+"""The command ``simulate``."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where to make the run directory.")],
+    *,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run directory; else made of what follows.")
+    ] = None,
+    observatory: Annotated[str, typer.Option(help="Observatory in the name.")] = "Lick",
+    start: Annotated[
+        str, typer.Option(metavar="TIME", help="Start of the run, ISO 8601, UTC.")
+    ] = "2024-07-25T04:34:06Z",
+    product: Annotated[
+        list[str] | None,
+        typer.Option(help="img16, img8, ph1024 or ph256; repeat for more.", show_default="img16"),
+    ] = None,
+    module: Annotated[
+        list[int] | None,
+        typer.Option(help="0 to 254; repeat for more. Each has every product.", show_default="1"),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Frames of each stream, over all its files.")] = 1000,
+    rate: Annotated[
+        float, typer.Option(metavar="HZ", help="Frames per second; of pulses the mean.")
+    ] = 1000.0,
+    max_file_mb: Annotated[
+        float,
+        typer.Option(help="The file that passes this size (10^6 bytes) is followed by another."),
+    ] = 4000.0,
+    seed: Annotated[int, typer.Option(help="The same seed and options give the same bytes.")] = 0,
+    markers: Annotated[
+        str,
+        typer.Option(
+            help="all, none, or some of recording_ended, collect_complete, run_complete, "
+            "joined by commas."
+        ),
+    ] = "all",
+    defect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND:NAME=N,...", help="Something wrong, see above; repeat for more."
+        ),
+    ] = None,
+    no_empty_files: Annotated[
+        bool, typer.Option("--no-empty-files", help="Leave out files of zero bytes.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a simulated run of that name.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was made as JSON, not the path alone.")
+    ] = False,
+) -> None:
+    """Write a run directory as the DAQ would, and print its path.
+
+    Images show a sky with stars and noise, pulse height single pulses of light. img8 and img16
+    of one module follow one another, and so do ph256 and ph1024, as when the mode is changed.
+
+    Defects, with N counted from 0 in a stream:
+
+    cut-tail:n_bytes=100, the last frame of the last file is cut;
+
+    broken-header:frame=N, bytes overwritten; broken-header:frame=0 is the first header;
+
+    other-layout:frame=N, same header length, numbers elsewhere;
+
+    missing-quabo:quabo=N,start=N,stop=N, no packets of one board in frames start to stop - 1;
+
+    zero-frames:start=0,stop=1, nothing but zeros;
+
+    unlocked:start=N,stop=N,quabo=N, White Rabbit clock not locked (all frames, all boards);
+
+    missing-seqno:seqno=N, a file that was not copied;
+
+    stub-file:seqno=0,size_bytes=100, a file shorter than one frame.
+
+    A defect is in every stream, or in the one named after the kind:
+
+    cut-tail@img16.3:n_bytes=7, of module 3, and of its img16 alone.
+
+    For example:
+
+    panoseti-zarr simulate /tmp/data
+
+    panoseti-zarr simulate /tmp/data --product img16 --product ph256 --frames 5000
+
+    panoseti-zarr simulate /tmp/data --max-file-mb 1 --defect unlocked --defect cut-tail
+    """
+    from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
+    from panoseti_zarr.io.simulate.defect_names import parse_defect
+
+    plan = RunPlan(
+        streams=tuple(
+            StreamPlan(one_product, one_module, frames, rate)
+            for one_module in module or [1]
+            for one_product in product or ["img16"]
+        ),
+        name=name,
+        observatory=observatory,
+        start=_time(start),
+        max_file_size_mb=max_file_mb,
+        seed=seed,
+        markers=_marker_names(markers),
+        empty_files=not no_empty_files,
+        defects=tuple(parse_defect(text) for text in defect or ()),
+    )
+    run_dir = simulate_run(root, plan, overwrite=force)
+    if as_json:
+        files = {path.name: path.stat().st_size for path in sorted(run_dir.iterdir())}
+        made = {
+            "path": str(run_dir),
+            "run": run_dir.name,
+            "streams": {str(stream.key): stream.n_frames for stream in plan.streams},
+            "size_bytes": sum(files.values()),
+            "files": files,
+        }
+        typer.echo(json.dumps(made, indent=2))
+    else:
+        typer.echo(str(run_dir))
+
+
+def _time(text: str) -> datetime:
+    """Read an ISO time; UTC where it names no zone."""
+    from panoseti_zarr.errors import ConfigError
+
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"start {text!r} is not an ISO 8601 time") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _marker_names(text: str) -> tuple[str, ...]:
+    """Read ``all``, ``none`` or names joined by commas; the order of writing is fixed."""
+    from panoseti_zarr.errors import ConfigError
+    from panoseti_zarr.io.simulate import MARKERS
+
+    if text in {"all", "none"}:
+        return MARKERS if text == "all" else ()
+    names = text.split(",")
+    for name in names:
+        if name not in MARKERS:
+            raise ConfigError(f"marker {name!r} is not one of {', '.join(MARKERS)}")
+    return tuple(name for name in MARKERS if name in names)
