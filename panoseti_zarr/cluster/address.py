@@ -61,7 +61,7 @@ def read_scheduler_file(path: Path) -> str:
             text = json.loads(text)["address"]
         except (ValueError, KeyError):
             raise ConfigError("not a scheduler file: it has no address", path=str(path)) from None
-    if "://" not in text:
+    if not isinstance(text, str) or "://" not in text:
         raise ConfigError("not a scheduler file: it has no address", path=str(path))
     return text
 

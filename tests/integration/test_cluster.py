@@ -1,0 +1,110 @@
+"""Executors: the same work in threads, in worker processes, and on a cluster of others."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from stores import SMALL_CHUNKS, chunk_digests, ingest
+
+from panoseti_zarr.cluster import InProcessExecutor, make_executor
+from panoseti_zarr.cluster.address import read_scheduler_file, write_scheduler_file
+from panoseti_zarr.config import Config
+from panoseti_zarr.errors import ConfigError, CorruptDataError, TransientIOError
+from panoseti_zarr.io.reader import list_run
+from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
+from panoseti_zarr.pipeline.ingest import ingest_stream
+
+LOCAL = Config.model_validate(
+    {"cluster": {"use_cluster": True, "local": {"n_workers": 2, "dashboard_port": 0}}}
+)
+
+
+def executed_tasks(dask_worker):
+    """Return what a worker's process is, and how many tasks it has run."""
+    return os.getpid(), dask_worker.state.executed_count
+
+
+def raise_corrupt(path):
+    raise CorruptDataError("broken", path=path, frame_index=7)
+
+
+def end_this_process():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_chunks_are_staged_by_two_worker_processes(tmp_path):
+    """On a local cluster the tasks run in its two workers, and the store is the same."""
+    run = simulate_run(tmp_path, RunPlan((StreamPlan("img16", 1, 1500),)))
+    here = ingest(run, tmp_path / "here").store_path
+    listing = list_run(run)
+    l0_dir = tmp_path / "workers"
+    l0_dir.mkdir()
+    with make_executor(LOCAL) as executor:
+        assert executor.n_slots == 2
+        result = ingest_stream(listing, listing.keys[0], l0_dir, SMALL_CHUNKS, executor)
+        with Client(executor.scheduler_address, set_as_default=False) as client:
+            pids = dict(client.run(executed_tasks).values())
+    assert os.getpid() not in pids
+    assert len(pids) == 2
+    assert all(n_tasks > 0 for n_tasks in pids.values())
+    assert chunk_digests(result.store_path) == chunk_digests(here)
+
+
+def test_errors_come_back_whole_and_losses_are_transient():
+    """A task's error keeps its places; a task that kills its workers is a transient loss."""
+    lost = threading.Event()
+    with make_executor(LOCAL, on_worker_lost=lambda address: lost.set()) as executor:
+        with pytest.raises(CorruptDataError) as caught:
+            executor.submit(raise_corrupt, "a.pff").result(timeout=30)
+        assert (caught.value.path, caught.value.frame_index) == ("a.pff", 7)
+        with pytest.raises(TransientIOError, match="lost"):
+            executor.submit(end_this_process).result(timeout=120)
+        assert lost.wait(timeout=30)
+        assert executor.submit(os.getpid).result(timeout=60) != os.getpid()
+
+
+def test_a_cluster_of_others_is_found_by_its_file(tmp_path):
+    """An executor made from a scheduler file uses that cluster, and leaves it running."""
+    file = tmp_path / "scheduler.json"
+    with make_executor(LOCAL) as owner:
+        write_scheduler_file(file, owner.scheduler_address)
+        with make_executor(Config(), scheduler=str(file)) as guest:
+            assert guest.submit(os.getpid).result(timeout=30) != os.getpid()
+        assert owner.submit(os.getpid).result(timeout=30) != os.getpid()
+
+
+def test_a_cancelled_task_does_not_run(tmp_path):
+    """What is cancelled before it starts leaves nothing behind."""
+    with InProcessExecutor(1) as executor:
+        gate = threading.Event()
+        first = executor.submit(gate.wait)
+        second = executor.submit(Path.touch, tmp_path / "ran")
+        assert second.cancel()
+        gate.set()
+        assert first.result(timeout=10)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "{", "hello", '{"address": 1}'])
+def test_wrong_scheduler_files(tmp_path, content):
+    """A file that is no scheduler file is a configuration error that names it."""
+    file = tmp_path / "scheduler.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"scheduler\.json"):
+        read_scheduler_file(file)
+
+
+def test_no_scheduler_is_transient(tmp_path):
+    """A scheduler that is not there yet may come."""
+    with pytest.raises(TransientIOError):
+        make_executor(Config(), scheduler=str(tmp_path / "none.json"))
+
+
+def test_ssh_is_refused_until_it_is_there():
+    """What cannot be started is said, with what to do instead."""
+    config = Config.model_validate({"cluster": {"use_cluster": True, "type": "ssh"}})
+    with pytest.raises(ConfigError, match="not there yet"):
+        make_executor(config)
