@@ -91,18 +91,20 @@ def read_header(text: bytes, product: str) -> list[int] | None:
 
 
 def frame_length(data: bytes, product: str) -> int | None:
-    """Return the frame length by the file's first readable header; None if there is none."""
-    n_pixel_bytes = pixel_bytes(product)
-    k = 0
-    while k * n_pixel_bytes < len(data):
-        for header_bytes in range(2, MAX_HEADER_BYTES):
-            length = header_bytes + 1 + n_pixel_bytes
-            start = k * length
-            if data[start + header_bytes - 2 : start + header_bytes + 1] != b"\n\n*":
+    """Return the frame length by the file's first readable header; None if there is none.
+
+    Where blanks before a header would make it longer, the shortest is right.
+    """
+    mark = data.find(b"\n\n*")
+    while mark >= 0:
+        for header_bytes in range(2, MAX_HEADER_BYTES + 1):
+            start = mark + 2 - header_bytes
+            length = header_bytes + 1 + pixel_bytes(product)
+            if start < 0 or start % length:
                 continue
-            if read_header(data[start : start + header_bytes - 2], product) is not None:
+            if read_header(data[start:mark], product) is not None:
                 return length
-        k += 1
+        mark = data.find(b"\n\n*", mark + 1)
     return None
 
 

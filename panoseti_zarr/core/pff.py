@@ -122,8 +122,12 @@ def _header_ends(read: Callable[[int, int], bytes], size_bytes: int) -> Iterator
 
 
 def _divisors(number: int, low: int, high: int) -> Iterator[int]:
-    """Yield the divisors of ``number`` in [low, high], for the earliest frame first."""
-    for quotient in range(max(1, -(-number // high)), number // low + 1):
+    """Yield the divisors of ``number`` in [low, high], the smallest first.
+
+    A longer frame would begin inside the pixels before the header; where these are blanks or
+    newlines, ``json.loads`` would not object.
+    """
+    for quotient in range(number // low, max(1, -(-number // high)) - 1, -1):
         if number % quotient == 0:
             yield number // quotient
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import tensorstore as ts
 from panoseti_zarr.errors import CorruptDataError, TransientIOError
 from panoseti_zarr.io.zarr_metadata import Json
 
-_SYSTEM_ERROR = re.compile(r"\[OS error \d+: \w+ ([^\]]+)\]")
+_SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
 
 
 def open_array(store: Path | str, path: str, document: Json, *, n_encoding: int = 1) -> Any:
@@ -68,11 +69,10 @@ def declared_errors(doing: str) -> Iterator[None]:
     except OSError as error:
         raise TransientIOError(f"{doing}: {error.strerror or error}") from None
     except (ValueError, RuntimeError) as error:
-        text = str(error)
-        system = _SYSTEM_ERROR.search(text)
+        system = _SYSTEM_ERROR.search(str(error))
         if system:
-            raise TransientIOError(f"{doing}: {system[1]}") from None
-        raise CorruptDataError(f"{doing}: {text.splitlines()[0][:300]}") from None
+            raise TransientIOError(f"{doing}: {os.strerror(int(system[1]))}") from None
+        raise CorruptDataError(f"{doing}: {str(error).splitlines()[0]}") from None
 
 
 def chunk_path(array: str, index: int, n_dims: int) -> str:

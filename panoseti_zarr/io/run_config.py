@@ -81,7 +81,7 @@ def _without_secrets(value: Any) -> Any:
         return [_without_secrets(item) for item in value]
     if isinstance(value, dict):
         return {
-            _without_secrets(key): REMOVED if _SECRET_KEY.search(key) else _without_secrets(item)
-            for key, item in value.items()
+            name: REMOVED if _SECRET_KEY.search(name) else _without_secrets(item)
+            for name, item in ((_without_secrets(key), item) for key, item in value.items())
         }
     return value

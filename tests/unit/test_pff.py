@@ -71,6 +71,15 @@ def test_header_ends_in_pixels_mislead_nobody():
     assert layout_of(data, "img16").frame_bytes == len(good)
 
 
+@pytest.mark.parametrize("fill", [10, 32])
+@pytest.mark.parametrize("n_broken", range(1, 8))
+def test_blank_pixels_are_no_header(fill, n_broken):
+    """Pixels that JSON takes for white space do not lengthen the header after them."""
+    good = frame_of("img8", fill=fill)
+    broken = b"\xff" * 20 + good[20:]
+    assert layout_of(broken * n_broken + good, "img8").frame_bytes == len(good)
+
+
 @pytest.mark.parametrize("data", [b"", b"\0" * 10_000, b"hello" * 2000, b"}\n\n*" * 3000])
 def test_no_readable_header_is_no_layout(data):
     """A file of another format has no layout."""

@@ -1,0 +1,153 @@
+"""What lies in a store's directory, and reading its chunks. Part of `verify`.
+
+Missing chunks are errors, never fill values, and TensorStore checks each chunk's crc32c.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from panoseti_zarr.errors import InputError, TransientIOError, from_os_error
+from panoseti_zarr.io.verify.nodes import StoreDescription, metadata_paths
+from panoseti_zarr.io.verify.report import Difference
+from panoseti_zarr.model import ArraySpec
+
+_AT_FAULT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
+"""How TensorStore's messages begin where what it read is at fault, not the reading."""
+
+
+def list_store_files(store: Path) -> dict[str, int]:
+    """Return everything in a store that is no directory: path inside it, and size in bytes.
+
+    Raises
+    ------
+    InputError
+        When a directory cannot be listed.
+    """
+    sizes: dict[str, int] = {}
+    folders = [store]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        size = entry.stat(follow_symlinks=False).st_size
+                        sizes[Path(entry.path).relative_to(store).as_posix()] = size
+        except OSError as error:
+            raise InputError(str(from_os_error(error, "listing the store"))) from error
+    return sizes
+
+
+def chunk_path(spec: ArraySpec, chunk: int) -> str:
+    """Return the place of an array's ``chunk``-th chunk along time, inside its store."""
+    return "/".join([spec.path, "c", str(chunk), *("0" for _ in spec.frame_shape)])
+
+
+def listing_differences(
+    files: dict[str, int], description: StoreDescription
+) -> Iterator[Difference]:
+    """Find chunks that are not there, and files that do not belong there.
+
+    Parameters
+    ----------
+    files : dict of str to int
+        From `list_store_files`.
+    description : StoreDescription
+
+    Yields
+    ------
+    Difference
+        In the order of the frames, then of the names.
+    """
+    expected = metadata_paths(description.specs)
+    for chunk, start in enumerate(range(0, description.n_frames, description.time_chunk)):
+        for spec in description.specs:
+            path = chunk_path(spec, chunk)
+            expected.add(path)
+            if path not in files:
+                yield Difference(path, "no file", "a chunk", frame_index=start)
+    for path in sorted(set(files) - expected):
+        yield Difference(
+            path, "a file", "no file", "neither zarr.json nor a chunk below the frame count"
+        )
+
+
+@dataclass(frozen=True)
+class ChunkFrames:
+    """Frames ``start`` to ``stop`` of a store, which are one chunk: its arrays by path."""
+
+    start: int
+    stop: int
+    arrays: dict[str, npt.NDArray[np.generic]]
+
+
+def read_chunks(store: Path, description: StoreDescription) -> Iterator[ChunkFrames | Difference]:
+    """Read a store, one chunk of every array after the other.
+
+    Parameters
+    ----------
+    store : Path
+    description : StoreDescription
+
+    Yields
+    ------
+    ChunkFrames or Difference
+        A difference, where an array does not open, or a chunk is missing or its checksum or
+        content wrong, is the last.
+
+    Raises
+    ------
+    TransientIOError
+        When a chunk could not be read.
+    """
+    arrays: dict[str, Any] = {}
+    for spec in description.specs:
+        array = _open_array(store, spec)
+        if isinstance(array, Difference):
+            yield array
+            return
+        arrays[spec.path] = array
+    for chunk, start in enumerate(range(0, description.n_frames, description.time_chunk)):
+        stop = min(start + description.time_chunk, description.n_frames)
+        futures = {spec: arrays[spec.path][start:stop].read() for spec in description.specs}
+        frames: dict[str, npt.NDArray[np.generic]] = {}
+        for spec, future in futures.items():
+            try:
+                frames[spec.path] = np.ascontiguousarray(future.result())
+            except ValueError as error:
+                yield _broken(chunk_path(spec, chunk), "a whole chunk", error, start)
+                return
+        yield ChunkFrames(start, stop, frames)
+
+
+def _open_array(store: Path, spec: ArraySpec) -> ts.TensorStore | Difference:
+    opening = {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": f"{store.absolute() / spec.path}/"},
+        "fill_missing_data_reads": False,
+    }
+    try:
+        return ts.open(opening, open=True, read=True).result()
+    except ValueError as error:
+        return _broken(f"{spec.path}/zarr.json", "an array", error)
+
+
+def _broken(
+    path: str, expected: str, error: ValueError, frame_index: int | None = None
+) -> Difference:
+    """Return what TensorStore said as a difference, unless reading failed for another reason."""
+    reason = str(error).partition(" [tensorstore_spec")[0]
+    if not reason.startswith(_AT_FAULT):
+        raise TransientIOError(f"reading {path}: {reason}") from error
+    return Difference(path, "not readable", expected, reason, frame_index)
