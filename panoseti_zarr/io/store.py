@@ -33,6 +33,7 @@ from panoseti_zarr.io.durable import (
 )
 from panoseti_zarr.io.l0_metadata import L0State, parse_state
 from panoseti_zarr.io.lock import lock_directory, store_lock
+from panoseti_zarr.io.steps import reached
 from panoseti_zarr.io.tasks import StagedChunk, resized
 from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, encode, root_document
 
@@ -67,6 +68,7 @@ class L0Writer:
     def recover(self) -> None:
         """Drop what was not committed (step 0 of the protocol)."""
         self.sweep()
+        reached("recover.swept")
         try:
             self._enter(self.path)
         except FileNotFoundError:
@@ -74,7 +76,9 @@ class L0Writer:
         try:
             state = self._read_root()
             self._restore_arrays(state)
+            reached("recover.arrays_restored")
             self._remove_chunks_above(state)
+            reached("recover.chunks_removed")
         except FileNotFoundError as error:
             raise CorruptDataError(
                 f"not a whole L0 store: {error.filename} is missing", path=str(self.path)
@@ -126,6 +130,7 @@ class L0Writer:
                 self._create(staged, documents, root)
             else:
                 self._check_fence(self.state)
+                reached("commit.checked")
                 self._advance(staged, documents, root)
             self.state = parse_state(root, str(self.path))
             for chunk in staged:
@@ -194,25 +199,37 @@ class L0Writer:
         """Make the whole store under a hidden name, then let it appear."""
         os.mkdir(self._new_path)
         self._enter(self._new_path)
+        reached("create.begun")
         for path, document in documents.items():
             make_directories(path, dir_fd=self._store_fd)
             write_file(f"{path}/{ZARR_JSON}", encode(document), dir_fd=self._store_fd)
         self._move_chunks(staged, documents)
         write_file(ZARR_JSON, root, dir_fd=self._store_fd)
+        reached("create.written")
         sync_tree(self._new_path)
+        reached("create.durable")
         os.rename(self._new_path, self.path)
+        reached("create.renamed")
         sync_directory(self._l0_dir)
+        reached("create.done")
 
     def _advance(self, staged: Sequence[StagedChunk], documents: Json, root: bytes) -> None:
-        for directory in self._move_chunks(staged, documents):
+        touched = self._move_chunks(staged, documents)
+        reached("commit.chunks_moved")
+        for directory in touched:
             sync_directory(directory, dir_fd=self._store_fd)
+        reached("commit.chunks_durable")
         arrays = [p for p, document in documents.items() if document["node_type"] == "array"]
         for path in arrays:
             self._replace(f"{path}/{ZARR_JSON}", encode(documents[path]))
+        reached("commit.arrays_replaced")
         for path in arrays:
             sync_directory(path, dir_fd=self._store_fd)
+        reached("commit.arrays_durable")
         self._replace(ZARR_JSON, root)
+        reached("commit.root_replaced")
         os.fsync(self._store_fd)
+        reached("commit.done")
 
     def _move_chunks(self, staged: Sequence[StagedChunk], documents: Json) -> list[str]:
         """Rename staged chunks into the store; return the directories touched, deepest first."""

@@ -17,6 +17,7 @@ from panoseti_zarr.errors import SourceChangedError
 from panoseti_zarr.io.arrays import chunk_path, declared_errors, open_array
 from panoseti_zarr.io.durable import sync_file
 from panoseti_zarr.io.frames import Arrays, read_frames, segment_layout
+from panoseti_zarr.io.steps import reached
 from panoseti_zarr.io.zarr_metadata import Json
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS
 
@@ -86,6 +87,7 @@ def write_chunk(job: ChunkJob) -> StagedChunk:
     """
     plan = job.plan
     arrays = read_frames(plan, PRODUCTS[job.product], job.max_read_bytes)
+    reached("chunk.read")
     _compare(job, arrays)
     attempt = uuid.uuid4().hex
     _write(job, arrays, os.path.join(job.staging, attempt))
@@ -135,5 +137,7 @@ def _write(job: ChunkJob, arrays: Arrays, folder: str) -> None:
             pending.append(array[plan.start : plan.stop].write(arrays[path]))
         for write in pending:
             write.result()
+        reached("chunk.written")
         for path, document in job.documents.items():
             sync_file(f"{folder}/{chunk_path(path, plan.index, len(document['shape']))}")
+    reached("chunk.durable")

@@ -40,6 +40,7 @@ from panoseti_zarr.io.l0_metadata import (
 )
 from panoseti_zarr.io.reader import RunListing, check_unchanged, measure_stream
 from panoseti_zarr.io.run_config import max_file_bytes, read_run_config
+from panoseti_zarr.io.steps import reached
 from panoseti_zarr.io.store import L0Writer, open_writer
 from panoseti_zarr.io.tasks import ChunkJob, StagedChunk, compare_chunk, write_chunk
 from panoseti_zarr.io.zarr_metadata import Json
@@ -245,6 +246,7 @@ class _Append:
         # The partial chunk at the end is written also where the stream cannot close yet: what
         # could be read is there for its readers, and a longer chunk replaces it.
         plans = plan_chunks(self._sources, n_committed, time_chunk, close=True)
+        reached("append.planned")
         n_left = len(plans)
         for batch in self._run_tasks(write_chunk, plans):
             n_left -= len(batch)
