@@ -13,15 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.core.masks import pixels_present
-from panoseti_zarr.core.medians import (
-    NO_TALLY,
-    Tally,
-    TallyBuilder,
-    medians,
-    medians_and_sigmas,
-    merge_tallies,
-    sorted_medians_and_sigmas,
-)
+from panoseti_zarr.core.medians import medians, medians_and_sigmas, sorted_medians_and_sigmas
+from panoseti_zarr.core.tally import NO_TALLY, Tally, TallyBuilder, merge_tallies
 from panoseti_zarr.core.windows import Windows
 
 Ints = npt.NDArray[np.integer]
@@ -68,6 +61,12 @@ def settle(tally: Tally, n_groups: int, is_whole: Bools) -> Statistics:
     shape = (len(rows), n_groups)
     partial = tally.regrouped(tally.groups, ~settled)
     return Statistics(rows, median.reshape(shape), sigma.reshape(shape), partial)
+
+
+def partial_statistics(tally: Tally, n_groups: int) -> Statistics:
+    """Return statistics that are counts only, of no whole row."""
+    none = np.empty((0, n_groups))
+    return Statistics(np.empty(0, np.int64), none, none, tally)
 
 
 def join_statistics(parts: list[Statistics], n_groups: int) -> Statistics:

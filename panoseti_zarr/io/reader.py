@@ -83,15 +83,19 @@ def list_run(path: Path) -> RunListing:
     Raises
     ------
     InputError
-        The directory is not there, is no directory, or cannot be read.
+        The directory is not there, is no directory, or may not be read.
+    TransientIOError
+        It cannot be read for now.
     CorruptDataError
         Its name cannot safely become part of other names.
     """
     try:
         resolved = path.resolve(strict=True)
         names = sorted(os.listdir(resolved))
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise InputError(f"cannot read the run: {error.strerror}", path=str(path)) from None
+    except OSError as error:
+        raise from_os_error(error, "cannot read the run") from None
     check_run_name(resolved.name)
     streams: dict[StreamKey, list[FrameFile]] = {}
     empty: list[FrameFile] = []
@@ -227,12 +231,15 @@ def check_unchanged(listing: RunListing, key: StreamKey) -> None:
     Raises
     ------
     SourceChangedError
-        One is gone, new, or differs in inode, size, mtime or ctime.
-    InputError
-        The run is gone.
+        One is gone, new, or differs in inode, size, mtime or ctime; or the run is gone.
+    TransientIOError
+        The run cannot be read for now.
     """
     before = listing.streams.get(key, ())
-    now = list_run(listing.path).streams.get(key, ())
+    try:
+        now = list_run(listing.path).streams.get(key, ())
+    except InputError as error:
+        raise SourceChangedError(error.message, path=listing.name) from None
     if before != now:
         changed = min(set(before) ^ set(now), key=lambda file: file.name.seqno)
         raise SourceChangedError("file changed while the run was read", path=changed.path.name)

@@ -18,7 +18,6 @@ from pathlib import Path
 from panoseti_zarr.errors import (
     CorruptDataError,
     InvariantError,
-    SourceChangedError,
     TransientIOError,
 )
 from panoseti_zarr.io.arrays import chunk_path
@@ -58,6 +57,7 @@ class L0Writer:
     ) -> None:
         self._place = l0_dir / name
         self._hidden = l0_dir / f".{name}.rebuilt"
+        self._aside = l0_dir / f".{name}.old"
         self.path = self._hidden if beside else self._place
         self.staging = l0_dir / STAGING / name
         self.state: L0State | None = None
@@ -67,6 +67,8 @@ class L0Writer:
 
     def recover(self) -> None:
         """Drop what was not committed (step 0 of the protocol)."""
+        if self._aside.exists() and not self._place.exists():
+            self._aside.rename(self._place)
         self.sweep()
         reached("recover.swept")
         try:
@@ -92,10 +94,11 @@ class L0Writer:
             self.staging.parent.rmdir()
         remove_tree(self._new_path)
         remove_tree(self._hidden)
+        remove_tree(self._aside)
 
     def take_place(self) -> None:
         """Put a store that was written beside its place there, and remove what was there."""
-        swap_in(self.path, self._place, self._new_path)
+        swap_in(self.path, self._place, self._aside)
 
     def commit(
         self, staged: Sequence[StagedChunk], n_frames: int, attributes: Json, documents: Json
@@ -115,10 +118,9 @@ class L0Writer:
 
         Raises
         ------
-        SourceChangedError
-            The store is no longer the one that was planned for.
         TransientIOError
-            The file system failed; the store is as it was at the last commit.
+            The file system failed, or the store is no longer the one that was planned for. What
+            is there is as it was at the last commit.
         """
         documents = {
             path: resized(document, n_frames) if document["node_type"] == "array" else document
@@ -135,10 +137,9 @@ class L0Writer:
             self.state = parse_state(root, str(self.path))
             for chunk in staged:
                 remove_tree(self.staging / chunk.attempt)
-        except FileNotFoundError as error:
-            raise SourceChangedError(
-                f"the store was moved or deleted while it was written: {error}",
-                path=str(self.path),
+        except FileNotFoundError:
+            raise TransientIOError(
+                "the store was moved or deleted while it was written", path=str(self.path)
             ) from None
         except OSError as error:
             raise TransientIOError(
@@ -171,7 +172,7 @@ class L0Writer:
     def _check_fence(self, state: L0State) -> None:
         held = self._read_root()
         if (held.store_id, held.commit) != (state.store_id, state.commit):
-            raise SourceChangedError("the store was changed by another writer", path=str(self.path))
+            raise TransientIOError("the store was changed by another writer", path=str(self.path))
 
     def _restore_arrays(self, state: L0State) -> None:
         """Set every array's document to the last commit, where a crash left it ahead."""
