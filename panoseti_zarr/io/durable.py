@@ -47,17 +47,13 @@ def sync_tree(root: Path) -> None:
 
 
 def write_file(path: Path | str, data: bytes, *, dir_fd: int | None = None) -> None:
-    """Write a file and make its content durable; replaces what had the name.
-
-    The name itself is durable once its directory is synced.
-    """
+    """Write a file; replaces what had the name. It is durable when it and its directory are synced."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(path, flags, 0o666, dir_fd=dir_fd)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -66,6 +62,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """Replace a small file in one durable step, through a hidden name beside it."""
     temporary = path.with_name(f".{path.name}.tmp")
     write_file(temporary, data)
+    sync_file(temporary)
     temporary.rename(path)
     sync_directory(path.parent)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from panoseti_zarr.errors import (
@@ -27,6 +27,7 @@ from panoseti_zarr.io.durable import (
     remove_tree,
     swap_in,
     sync_directory,
+    sync_file,
     sync_tree,
     write_file,
 )
@@ -179,7 +180,7 @@ class L0Writer:
         for path, document in state.documents.items():
             wanted = encode(document)
             if self._read(f"{path}/{ZARR_JSON}") != wanted:
-                self._replace(f"{path}/{ZARR_JSON}", wanted)
+                self._replace({f"{path}/{ZARR_JSON}": wanted})
                 sync_directory(path, dir_fd=self._store_fd)
 
     def _remove_chunks_above(self, state: L0State) -> None:
@@ -221,13 +222,12 @@ class L0Writer:
             sync_directory(directory, dir_fd=self._store_fd)
         reached("commit.chunks_durable")
         arrays = [p for p, document in documents.items() if document["node_type"] == "array"]
-        for path in arrays:
-            self._replace(f"{path}/{ZARR_JSON}", encode(documents[path]))
+        self._replace({f"{path}/{ZARR_JSON}": encode(documents[path]) for path in arrays})
         reached("commit.arrays_replaced")
         for path in arrays:
             sync_directory(path, dir_fd=self._store_fd)
         reached("commit.arrays_durable")
-        self._replace(ZARR_JSON, root)
+        self._replace({ZARR_JSON: root})
         reached("commit.root_replaced")
         os.fsync(self._store_fd)
         reached("commit.done")
@@ -249,12 +249,20 @@ class L0Writer:
                     parent = os.path.dirname(parent)
         return sorted(touched, key=lambda path: -path.count("/"))
 
-    def _replace(self, path: str, data: bytes) -> None:
-        """Replace a file of the store in one rename; its directory is not synced yet."""
-        self.staging.mkdir(parents=True, exist_ok=True)
-        temporary = self.staging / f"{os.path.basename(path)}.tmp"
-        write_file(temporary, data)
-        os.rename(temporary, path, dst_dir_fd=self._store_fd)
+    def _replace(self, files: Mapping[str, bytes]) -> None:
+        """Replace files of the store, each in one rename; their directories are not synced yet.
+
+        All are written before the first is synced: one journal commit then serves them all.
+        """
+        folder = self.staging / "documents"
+        folder.mkdir(parents=True, exist_ok=True)
+        temporaries = {path: folder / str(place) for place, path in enumerate(files)}
+        for path, data in files.items():
+            write_file(temporaries[path], data)
+        for temporary in temporaries.values():
+            sync_file(temporary)
+        for path, temporary in temporaries.items():
+            os.rename(temporary, path, dst_dir_fd=self._store_fd)
 
 
 @contextlib.contextmanager

@@ -134,7 +134,12 @@ def _write(job: ChunkJob, arrays: Arrays, folder: str) -> None:
             array = open_array(
                 folder, path, resized(document, plan.stop), n_encoding=job.n_encoding
             )
-            pending.append(array[plan.start : plan.stop].write(arrays[path]))
+            # Encoded from our buffer, without a copy: it is not touched before all is written.
+            pending.append(
+                array[plan.start : plan.stop].write(
+                    arrays[path], can_reference_source_data_indefinitely=True
+                )
+            )
         for write in pending:
             write.result()
         reached("chunk.written")

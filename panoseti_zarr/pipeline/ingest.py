@@ -263,7 +263,8 @@ class _Append:
             return
         waiting = deque(plans)
         running: deque[Future[R]] = deque()
-        window = min(self._executor.n_slots + 1, self._settings.max_concurrent_writes)
+        # While this thread commits, no slot may stand idle.
+        window = min(2 * self._executor.n_slots, self._settings.max_concurrent_writes)
         try:
             while waiting or running:
                 while waiting and len(running) < window:
