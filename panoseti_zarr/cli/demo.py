@@ -102,7 +102,7 @@ def _show_result(root: Path, config: Path) -> None:
             for store in sorted((root / "l0").glob("*.zarr"))
         ),
     ):
-        typer.echo(f"== {title}", nl=True)
+        typer.echo(f"== {title}")
         sys.stdout.flush()
         subprocess.run([sys.executable, "-m", "panoseti_zarr", *words], check=True)  # noqa: S603
     typer.echo("== the stores")

@@ -75,8 +75,12 @@ _Row = tuple[str, str, str, int, float, int, int]
 def _rows(
     outcome: StreamOutcome, made: dict[str, L1Result], l1_dir: Path, run_name: str
 ) -> list[_Row]:
-    """Give the L0 and the L1 row of a stream; a step that had nothing to do took no time."""
+    """Give the L0 and the L1 row of a stream; a step that had nothing to do took no time.
+
+    The input is PFF for L0 and the pixels as recorded for L1.
+    """
     from panoseti_zarr.core.names import l1_store_name
+    from panoseti_zarr.model import PRODUCTS
 
     key, result = str(outcome.key), outcome.result
     if result is None:
@@ -93,7 +97,7 @@ def _rows(
             "done" if l1 else "unchanged",
             result.n_frames,
             l1.seconds if l1 else 0.0,
-            l0_bytes,
+            result.n_frames * PRODUCTS[outcome.key.product].pixel_bytes,
             _tree_bytes(l1_path),
         ),
     ]

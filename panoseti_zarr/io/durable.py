@@ -47,7 +47,7 @@ def sync_tree(root: Path) -> None:
 
 
 def write_file(path: Path | str, data: bytes, *, dir_fd: int | None = None) -> None:
-    """Write a file; replaces what had the name. It is durable when it and its directory are synced."""
+    """Write a file, replacing what had its name; sync it and its directory to make it durable."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(path, flags, 0o666, dir_fd=dir_fd)
     try:
