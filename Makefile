@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(READY)
 	$(VENV)/bin/panoseti-zarr demo
@@ -23,6 +23,9 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+bench: $(READY)
+	$(VENV)/bin/python benchmarks/bench.py
 
 clean:
 	rm -rf $(VENV)
