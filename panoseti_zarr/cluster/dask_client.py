@@ -113,6 +113,8 @@ class DaskExecutor(Executor):
         """Leave the cluster, and end it where it was started for this executor."""
         self._is_closing = True
         with contextlib.suppress(OSError, TimeoutError):
+            if self._on_worker_lost:
+                self._client.unsubscribe_topic("all")
             self._client.close(timeout=10)
         self._cleanup.close()
 
