@@ -127,18 +127,3 @@ def block_of_pixels(product: Product, block_size: int) -> Ints:
     rows = np.arange(product.height) // block_size
     columns = np.arange(product.width) // block_size
     return (rows[:, np.newaxis] * (product.width // block_size) + columns).ravel()
-
-
-def pixels_present(present: Bools | None, quabos: Ints) -> Bools | None:
-    """Say of each pixel of each frame whether it is not masked; None when none is.
-
-    Parameters
-    ----------
-    present : ndarray of bool, shape (n_frames, 4), or None
-        Whether a quabo's pixels are not masked.
-    quabos : ndarray of int, shape (n_pixels,)
-        The quabo of each pixel.
-    """
-    if present is None or present.all():
-        return None
-    return np.asarray(present[:, quabos])

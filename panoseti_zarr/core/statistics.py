@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.masks import pixels_present
 from panoseti_zarr.core.medians import medians, medians_and_sigmas, sorted_medians_and_sigmas
 from panoseti_zarr.core.tally import NO_TALLY, Tally, TallyBuilder, merge_tallies
 from panoseti_zarr.core.windows import Windows
@@ -158,8 +157,7 @@ def block_statistics(
         part = slice(begin, min(begin + max_frames, len(images)))
         rows = windows.rows_of(0, np.arange(part.start, part.stop) + first_frame)
         builder = TallyBuilder(blocks, int(rows[-1] - rows[0]) + 1)
-        keep = pixels_present(present[part], quabos)
-        builder.add(images[part], keep=keep, rows=rows - rows[0])
+        _add_present(builder, images[part], present[part], quabos, rows - rows[0])
         tally = builder.tally()
         shifted = tally.regrouped(tally.groups + rows[0] * n_blocks)
         is_whole = windows.lie_within(first_frame, first_frame + part.stop)
@@ -187,12 +185,12 @@ def single_window_baseline(pixels: Tally, blocks: Ints) -> tuple[Floats, Floats]
 
     Returns
     -------
-    block_medians : ndarray of float64, shape (1, n_blocks)
+    block_medians : ndarray of float64, shape (n_blocks,)
     supermedian : ndarray of float64, shape (n_pixels,)
         NaN where nothing was counted.
     """
     block_medians = medians(pixels.regrouped(blocks[pixels.groups]), int(blocks.max()) + 1)
-    return block_medians[np.newaxis], medians(pixels, len(blocks)) - block_medians[blocks]
+    return block_medians, medians(pixels, len(blocks)) - block_medians[blocks]
 
 
 def _split(rows: Int64, at: Int64) -> tuple[list[int], list[Int64]]:
@@ -221,6 +219,22 @@ def _count_pixels(
     builder = TallyBuilder(np.arange(images.shape[1]))
     for begin in range(0, len(chosen), max_frames):
         part = chosen[begin : begin + max_frames]
-        here = None if present is None else present[part]
-        builder.add(images[part], keep=pixels_present(here, quabos))
+        if present is None:
+            builder.add(images[part])
+        else:
+            _add_present(builder, images[part], present[part], quabos)
     return builder.tally()
+
+
+def _add_present(
+    builder: TallyBuilder, images: Ints, present: Bools, quabos: Ints, rows: Int64 | None = None
+) -> None:
+    """Count the pixels that are not masked; whole frames, which are most, without looking."""
+    is_whole = np.asarray(present.all(axis=1))
+    if is_whole.all():
+        builder.add(images, rows=rows)
+        return
+    for chosen in (np.flatnonzero(is_whole), np.flatnonzero(~is_whole & present.any(axis=1))):
+        if len(chosen):
+            keep = None if is_whole[chosen[0]] else present[chosen][:, quabos]
+            builder.add(images[chosen], keep=keep, rows=None if rows is None else rows[chosen])

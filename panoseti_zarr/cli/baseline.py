@@ -1,0 +1,43 @@
+"""``panoseti-zarr baseline``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from panoseti_zarr.cli.console import format_size, read_config
+
+
+def baseline(
+    l0: Annotated[Path, typer.Argument(help="A closed L0 store.")],
+    l1: Annotated[Path, typer.Argument(help="The L1 store to make; one that exists is replaced.")],
+    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    dask_scheduler: Annotated[
+        str | None, typer.Option(help="Address or scheduler file of a Dask cluster.")
+    ] = None,
+    baseline_window: Annotated[
+        int | None, typer.Option(help="Frames used for one baseline; 0: the whole stream.")
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="Compression: blosc-lz4, zstd, gzip or none.")
+    ] = None,
+    level: Annotated[int | None, typer.Option(help="Compression level.")] = None,
+) -> None:
+    """Subtract the baseline of an L0 store: make its L1 store.
+
+    Options go before what the configuration says.
+    """
+    from panoseti_zarr.cluster import make_executor
+    from panoseti_zarr.config import with_changes
+    from panoseti_zarr.pipeline.subtract import make_l1
+
+    read = read_config(config)
+    settings = with_changes(
+        read.baseline_subtract, baseline_window=baseline_window, codec=codec, level=level
+    )
+    with make_executor(read, scheduler=dask_scheduler) as executor:
+        result = make_l1(l0, l1, settings, executor)
+    size = format_size(result.n_bytes)
+    typer.echo(f"{result.path.name}: {result.n_frames} frames, {size}, {result.seconds:.2f} s")

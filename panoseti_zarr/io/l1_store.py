@@ -1,0 +1,184 @@
+"""Build an L1 store beside its place, and let it appear there whole.
+
+The coordinator alone writes in the new store, ``L1_DIR/.{name}.new``; tasks stage what they make in
+``L1_DIR/.{name}.staging``, each execution in a folder of its own, so one that ends late harms
+nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
+from panoseti_zarr.io.arrays import chunk_path
+from panoseti_zarr.io.durable import (
+    remove_tree,
+    swap_in,
+    sync_directory,
+    sync_file,
+    sync_tree,
+    write_file,
+)
+from panoseti_zarr.io.l1_metadata import is_l1_store
+from panoseti_zarr.io.lock import store_lock
+from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, encode, root_document
+
+
+@dataclass(frozen=True)
+class StagedL1Chunk:
+    """A chunk that lies written and durable in its attempt's folder.
+
+    Attributes
+    ----------
+    index : int
+        Of the chunk along time.
+    attempt : str
+        Name of the folder in the staging directory.
+    """
+
+    index: int
+    attempt: str
+
+
+class L1Builder:
+    """Builds one L1 store; made by `open_builder`.
+
+    Attributes
+    ----------
+    path : Path
+        Where the store will be.
+    new_path : Path
+        Where it is built.
+    staging : Path
+        Where tasks put what they make.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.new_path = path.with_name(f".{path.name}.new")
+        self.staging = path.with_name(f".{path.name}.staging")
+        self._aside = path.with_name(f".{path.name}.old")
+        self._documents: dict[str, Json] = {}
+
+    def sweep(self) -> None:
+        """Remove what an earlier or this builder left; put back a store that was set aside."""
+        if self._aside.exists() and not self.path.exists():
+            self._aside.rename(self.path)
+            sync_directory(self.path.parent)
+        for leftover in (self.staging, self.new_path, self._aside):
+            remove_tree(leftover)
+
+    def create(self, documents: dict[str, Json]) -> None:
+        """Make the new store's arrays and groups, without chunks and without its root document."""
+        self._documents = documents
+        for path, document in documents.items():
+            (self.new_path / path).mkdir(parents=True, exist_ok=True)
+            write_file(self.new_path / path / ZARR_JSON, encode(document))
+
+    def add_chunk(self, staged: StagedL1Chunk, arrays: list[str]) -> None:
+        """Move a staged chunk of some arrays into the new store."""
+        folder = self.staging / staged.attempt
+        for array in arrays:
+            path = chunk_path(array, staged.index, len(self._documents[array]["shape"]))
+            target = self.new_path / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(staged_path(str(folder), array, path), target)
+        remove_tree(folder)
+
+    def publish(self, attributes: Json) -> int:
+        """Make the new store durable and put it in its place; return its size in bytes."""
+        root = encode(root_document(attributes, self._documents))
+        write_file(self.new_path / ZARR_JSON, root)
+        sync_tree(self.new_path)
+        n_bytes = sum(
+            os.path.getsize(os.path.join(directory, name))
+            for directory, _, names in os.walk(self.new_path)
+            for name in names
+        )
+        refuse_foreign(self.path)
+        swap_in(self.new_path, self.path, self._aside)
+        return n_bytes
+
+
+@contextlib.contextmanager
+def open_builder(path: Path) -> Iterator[L1Builder]:
+    """Lock an L1 store's place, clear it of leftovers, and give its builder.
+
+    Raises
+    ------
+    InputError
+        Something is there that is not an L1 store of ours.
+    StoreLockedError
+        Another process makes it.
+    TransientIOError
+        The file system failed.
+    """
+    refuse_foreign(path)
+    builder = L1Builder(path)
+    with contextlib.ExitStack() as cleanup:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cleanup.enter_context(store_lock(path.parent, path.name))
+            builder.sweep()
+            builder.staging.mkdir()
+        except OSError as error:
+            raise TransientIOError(
+                f"cannot make the L1 store here: {error.strerror}", path=str(path)
+            ) from None
+        cleanup.callback(_sweep_quietly, builder)
+        yield builder
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse to replace what is not an L1 store of ours.
+
+    Raises
+    ------
+    InputError
+        When there is something else.
+    """
+    if os.path.lexists(path) and not is_l1_store(path):
+        raise InputError(
+            "not an L1 store of panoseti-zarr is there: it is not replaced", path=str(path)
+        )
+
+
+def staged_path(folder: str, array: str, path: str) -> str:
+    """Return where a staged chunk lies: ``images`` as in a store, small ones side by side."""
+    return f"{folder}/{path}" if array == "images" else f"{folder}/{array.replace('/', '.')}"
+
+
+def copy_chunks(store: str, folder: str, arrays: dict[str, Json], index: int) -> None:
+    """Copy the stored bytes of a chunk of some arrays into a staging folder, durably.
+
+    Raises
+    ------
+    CorruptDataError
+        A chunk is not there.
+    """
+    for array, document in arrays.items():
+        path = chunk_path(array, index, len(document["shape"]))
+        target = staged_path(folder, array, path)
+        try:
+            shutil.copyfile(f"{store}/{path}", target)
+        except FileNotFoundError:
+            raise CorruptDataError(f"chunk {path} is missing", path=store) from None
+        sync_file(target)
+
+
+def new_attempt(staging: str) -> tuple[str, str]:
+    """Return the random name of a new folder in a staging directory, and its path."""
+    attempt = uuid.uuid4().hex
+    return attempt, os.path.join(staging, attempt)
+
+
+def _sweep_quietly(builder: L1Builder) -> None:
+    # What cannot be removed now is removed at the next start.
+    with contextlib.suppress(OSError):
+        builder.sweep()
