@@ -1,0 +1,250 @@
+"""The queue: which job starts next, and what the end of a job means for its stream. Pure.
+
+A stream has one job at a time: its L0 job, then, once the store is closed, its L1 job. Jobs
+start with the oldest run, streams in the order of their listing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from daemon.instructions import (
+    Instruction,
+    Log,
+    StartIngest,
+    StartL1,
+)
+from daemon.messages import (
+    Committed,
+    IngestEnded,
+    L1Ended,
+    Outcome,
+)
+from daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
+from daemon.settings import Settings
+
+
+def requeue(run: Run, stream: Stream) -> Log:
+    """Put a stream in the queue afresh, and say so."""
+    stream.queue()
+    return Log("stream.queued", "info", run.name, stream.key)
+
+
+class Backlog:
+    """Streams with work to do, and the jobs under way.
+
+    Parameters
+    ----------
+    runs, roots : dict
+        The state machine's own records, shared with it.
+    """
+
+    def __init__(self, runs: dict[str, Run], roots: dict[str, Root]) -> None:
+        self._runs = runs
+        self._roots = roots
+        self.active: set[str] = set()
+        """Names of runs with a stream that is not settled."""
+        self.is_connected = False
+        self.devices: dict[str, int] = {}
+        """``st_dev`` of the output directories when all was well, by label."""
+        self.is_checked = False
+        """The output directories were looked at."""
+        self.paused = ""
+        """Why no job may start; empty where one may."""
+        self.running: set[tuple[str, str]] = set()
+
+    def start_jobs(self, now_s: float, settings: Settings) -> list[Instruction]:
+        """Start what may start now."""
+        if not self.is_connected or not self.is_checked or self.paused:
+            return []
+        n_ingesting = self._count(StreamStatus.INGESTING)
+        n_l1 = self._count(StreamStatus.L1_RUNNING)
+        instructions: list[Instruction] = []
+        for run, stream in self._waiting():
+            if stream.due_s is not None and stream.due_s > now_s:
+                continue
+            if stream.status in {StreamStatus.QUEUED, StreamStatus.RETRYING}:
+                root = self._roots[run.root]
+                if n_ingesting < settings.max_streams and not root.paused:
+                    n_ingesting += 1
+                    instructions.append(self._start_ingest(run, stream, root.place))
+            elif n_l1 < settings.max_l1:
+                n_l1 += 1
+                instructions.append(self._start_l1(run, stream))
+        return instructions
+
+    def next_due_s(self, now_s: float) -> float | None:
+        """Return the earliest time after ``now_s`` at which a delayed attempt is due."""
+        due = (stream.due_s for _, stream in self._waiting() if stream.due_s is not None)
+        return min((due_s for due_s in due if due_s > now_s), default=None)
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many streams wait for a job, and how many have one."""
+        return sum(1 for _ in self._waiting()), len(self.running)
+
+    def committed(self, event: Committed) -> list[Instruction]:
+        """Note progress: the next failure is a first one again."""
+        stream = self._runs[event.run].streams[event.stream]
+        stream.n_frames = event.n_frames
+        stream.n_bytes += event.n_bytes
+        stream.lag_s = event.lag_s
+        stream.n_attempts = 0
+        rate = event.n_bytes / event.seconds / 1e6 if event.seconds > 0 else None
+        fields = {
+            "n_frames": event.n_frames,
+            "n_new_frames": event.n_new_frames,
+            "n_bytes": event.n_bytes,
+            "seconds": round(event.seconds, 3),
+            "mb_per_s": None if rate is None else round(rate, 1),
+            "lag_s": None if event.lag_s is None else round(event.lag_s, 1),
+        }
+        return [Log("stream.committed", "info", event.run, event.stream, fields)]
+
+    def ingest_ended(self, event: IngestEnded, settings: Settings) -> list[Instruction]:
+        """Move a stream whose L0 job ended."""
+        run, stream = self._end(event)
+        if event.outcome is Outcome.DONE:
+            return self._closed(run, stream, event)
+        if event.outcome in {Outcome.STOPPED, Outcome.BROKEN}:
+            stream.status = StreamStatus.QUEUED
+            return []
+        if stream.run_again:
+            return [requeue(run, stream)]
+        if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
+            # Not what was listed: wait until the run is finished again, and list it anew.
+            stream.status = StreamStatus.WAITING
+            run.is_settling = True
+            return []
+        if event.outcome is Outcome.CORRUPT:
+            return self._quarantine(stream, event)
+        return self._postpone(stream, event, StreamStatus.RETRYING, "stream.postponed", settings)
+
+    def l1_ended(self, event: L1Ended, settings: Settings) -> list[Instruction]:
+        """Move a stream whose L1 job ended."""
+        run, stream = self._end(event)
+        if event.outcome is Outcome.DONE:
+            return self._made(run, stream, event)
+        if event.outcome in {Outcome.STOPPED, Outcome.BROKEN}:
+            stream.status = StreamStatus.L1_QUEUED
+            return []
+        if stream.run_again:
+            return [requeue(run, stream)]
+        if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
+            stream.status = StreamStatus.WAITING
+            run.is_settling = True
+            return []
+        if event.outcome is Outcome.CORRUPT:
+            return self._quarantine(stream, event)
+        return self._postpone(stream, event, StreamStatus.L1_RETRYING, "l1.postponed", settings)
+
+    def _start_ingest(self, run: Run, stream: Stream, place: Place | None) -> Instruction:
+        stream.status = StreamStatus.INGESTING
+        stream.due_s = None
+        self.running.add((run.name, stream.key))
+        return StartIngest(
+            run.root,
+            place.device if place else None,
+            self.devices.get("l0_dir"),
+            run.name,
+            stream.key,
+            stream.digest,
+            stream.rebuild,
+        )
+
+    def _start_l1(self, run: Run, stream: Stream) -> Instruction:
+        stream.status = StreamStatus.L1_RUNNING
+        stream.due_s = None
+        self.running.add((run.name, stream.key))
+        device = self.devices.get("l1_dir")
+        return StartL1(device, run.name, stream.key, stream.refresh_l1)
+
+    def _end(self, event: IngestEnded | L1Ended) -> tuple[Run, Stream]:
+        self.running.discard((event.run, event.stream))
+        run = self._runs[event.run]
+        return run, run.streams[event.stream]
+
+    def _closed(self, run: Run, stream: Stream, event: IngestEnded) -> list[Instruction]:
+        stream.is_closed = True
+        stream.rebuild = stream.rebuild and stream.run_again
+        stream.reason = ""
+        stream.n_attempts = 0
+        stream.n_frames = event.n_frames
+        warnings = tuple(f"{event.stream}: {line}" for line in event.cut_short)
+        instructions: list[Instruction] = [
+            Log("file.cut_short", "warning", event.run, event.stream, {"reason": line})
+            for line in event.cut_short
+            if f"{event.stream}: {line}" not in run.warnings
+        ]
+        others = (w for w in run.warnings if not w.startswith(f"{event.stream}: "))
+        run.warnings = (*others, *warnings)
+        fields = {
+            "n_frames": event.n_frames,
+            "n_new_frames": event.n_new_frames,
+            "n_bytes": event.n_bytes,
+            "seconds": round(event.seconds, 3),
+            "gaps": list(event.gaps),
+        }
+        instructions.append(Log("stream.closed", "info", event.run, event.stream, fields))
+        if stream.run_again:
+            instructions.append(requeue(run, stream))
+        else:
+            stream.status = StreamStatus.L1_QUEUED
+        return instructions
+
+    def _made(self, run: Run, stream: Stream, event: L1Ended) -> list[Instruction]:
+        stream.status = StreamStatus.REMOVED if run.is_removed else StreamStatus.DONE
+        stream.reason = ""
+        stream.refresh_l1 = stream.refresh_l1 and stream.run_again
+        stream.n_attempts = 0
+        instructions: list[Instruction] = []
+        if event.is_changed:
+            fields = {
+                "n_frames": event.n_frames,
+                "n_bytes": event.n_bytes,
+                "seconds": round(event.seconds, 3),
+            }
+            instructions.append(Log("l1.finished", "info", event.run, event.stream, fields))
+        if stream.run_again:
+            instructions.append(requeue(run, stream))
+        return instructions
+
+    def _quarantine(self, stream: Stream, event: IngestEnded | L1Ended) -> list[Instruction]:
+        stream.status = StreamStatus.QUARANTINED
+        stream.reason = event.reason
+        stream.n_attempts = 0
+        fields = {"reason": event.reason}
+        return [Log("stream.quarantined", "error", event.run, event.stream, fields)]
+
+    def _postpone(
+        self,
+        stream: Stream,
+        event: IngestEnded | L1Ended,
+        status: StreamStatus,
+        name: str,
+        settings: Settings,
+    ) -> list[Instruction]:
+        stream.n_attempts += 1
+        # The exponent is bounded, for attempts are not.
+        delay_s = settings.retry_first_s * 2.0 ** min(stream.n_attempts - 1, 30)
+        delay_s = min(delay_s, settings.retry_most_s)
+        stream.status = status
+        stream.due_s = event.now_s + delay_s
+        stream.reason = event.reason
+        fields: dict[str, Any] = {
+            "reason": event.reason,
+            "n_attempts": stream.n_attempts,
+            "retry_in_s": delay_s,
+        }
+        return [Log(name, "warning", event.run, event.stream, fields)]
+
+    def _waiting(self) -> Iterator[tuple[Run, Stream]]:
+        """Give the streams that a job is wanted for, in order."""
+        idle = {*RUNNING, *SETTLED, StreamStatus.WAITING}
+        for run in sorted((self._runs[name] for name in self.active), key=lambda run: run.order):
+            for stream in run.streams.values():
+                if stream.status not in idle:
+                    yield run, stream
+
+    def _count(self, status: StreamStatus) -> int:
+        return sum(self._runs[run].streams[stream].status is status for run, stream in self.running)

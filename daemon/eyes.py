@@ -1,0 +1,129 @@
+"""The service's eyes: carries out the looks and watches that the state machine asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from daemon import instructions as do
+from daemon import messages as m
+from daemon.lanes import Lanes
+from daemon.log import get_logger
+from daemon.scan import RootListing, RunLook, list_root, look_at_outputs, look_at_run
+from daemon.watch import HintOnce, Watcher
+from panoseti_zarr.config import DaemonConfig
+
+Seen = TypeVar("Seen", RootListing, RunLook)
+
+_WATCHING = "watching"
+_OUTPUTS = "outputs"
+
+
+class Eyes:
+    """Looks in lanes of its own and tells what was seen.
+
+    Parameters
+    ----------
+    settings : DaemonConfig
+    outputs : tuple of Path
+        Where the L0 and the L1 stores are.
+    lanes : Lanes
+        A lane for each root, one for the output directories, one for the watches.
+    tell : callable
+        Takes events, from any thread.
+    """
+
+    def __init__(
+        self,
+        settings: DaemonConfig,
+        outputs: tuple[Path, Path],
+        lanes: Lanes,
+        tell: Callable[[m.Event], None],
+    ) -> None:
+        self.settings = settings
+        self._outputs = outputs
+        self._lanes = lanes
+        self._tell = tell
+        self._hints = HintOnce(
+            lambda root, run: tell(m.Hinted(time.monotonic(), root, run)),
+        )
+        self._watcher = Watcher(settings.watch, self._hints)
+        self._unwatched: set[str] = set()
+
+    def look(self, instruction: do.Instruction) -> None:
+        """Carry out an instruction that looks at something or watches it."""
+        match instruction:
+            case do.ScanRoot(root):
+                self._lanes.submit(root, lambda: self._scan(root))
+            case do.LookAtRun():
+                self._lanes.submit(instruction.root, lambda: self._look_at_run(instruction))
+            case do.CheckOutputs():
+                self._lanes.submit(_OUTPUTS, self._check_outputs)
+            case do.WatchRun(root, run):
+                self._watch(root, lambda: self._watcher.watch_run(root, run))
+            case do.UnwatchRun(root, run):
+                self._watch(root, lambda: self._watcher.unwatch_run(root, run))
+
+    def follow_up(self, event: m.RootSeen) -> None:
+        """Keep a root watched that was just listed: it may be another directory by now."""
+        if not event.problem:
+            self._watch(event.root, lambda: self._watcher.watch_root(event.root))
+
+    def taken(self, event: m.Hinted) -> None:
+        """Note that a hint was handled."""
+        self._hints.taken(event.root, event.run)
+
+    def close(self) -> None:
+        """End the watching."""
+        self._lanes.submit(_WATCHING, self._watcher.close)
+
+    def _scan(self, root: str) -> None:
+        listing = _guarded(lambda: list_root(Path(root)), "rescan", RootListing)
+        self._tell(m.RootSeen(time.monotonic(), root, **_fields(listing)))
+
+    def _look_at_run(self, wanted: do.LookAtRun) -> None:
+        began_s = time.monotonic()
+        look = _guarded(
+            lambda: look_at_run(
+                Path(wanted.root) / wanted.run,
+                self.settings.finished_markers,
+                *self._outputs,
+                with_streams=wanted.with_streams,
+            ),
+            "look at a run",
+            lambda problem: RunLook(problem=problem),
+        )
+        self._tell(m.RunSeen(time.monotonic(), wanted.run, began_s, **_fields(look)))
+
+    def _check_outputs(self) -> None:
+        seen = look_at_outputs(*self._outputs)
+        self._tell(m.OutputsSeen(time.monotonic(), seen))
+
+    def _watch(self, root: str, change: Callable[[], None]) -> None:
+        def carry_out() -> None:
+            try:
+                change()
+            except Exception as error:  # noqa: BLE001 - hints only: the rescan does without
+                if root not in self._unwatched:
+                    self._unwatched.add(root)
+                    get_logger().warning("watch.lost", root=root, reason=str(error))
+            else:
+                self._unwatched.discard(root)
+
+        self._lanes.submit(_WATCHING, carry_out)
+
+
+def _guarded(look: Callable[[], Seen], task: str, failed: Callable[[str], Seen]) -> Seen:
+    """Look, and tell of an error that was not foreseen as of a problem: nobody waits for ever."""
+    try:
+        return look()
+    except Exception as error:  # noqa: BLE001 - a thread's boundary
+        get_logger().error("task.crashed", task=task, exc_info=error)
+        return failed(f"cannot be looked at: {type(error).__name__}")
+
+
+def _fields(seen: RootListing | RunLook) -> dict[str, Any]:
+    return {field.name: getattr(seen, field.name) for field in fields(seen)}

@@ -1,0 +1,118 @@
+"""What comes out of the state machine: what the shell is to do. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Log:
+    """Write a log line."""
+
+    event: str
+    level: str = "info"
+    run: str | None = None
+    stream: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScanRoot:
+    """List a root; answered by `RootSeen`."""
+
+    root: str
+
+
+@dataclass(frozen=True)
+class LookAtRun:
+    """Look at a run's files, and at its streams' stores if asked; answered by `RunSeen`."""
+
+    root: str
+    run: str
+    with_streams: bool
+
+
+@dataclass(frozen=True)
+class CheckOutputs:
+    """Look at the output directories; answered by `OutputsSeen`."""
+
+
+@dataclass(frozen=True)
+class WatchRun:
+    """Watch a run directory that is not done; a hint, nothing depends on it."""
+
+    root: str
+    run: str
+
+
+@dataclass(frozen=True)
+class UnwatchRun:
+    """Watch it no longer."""
+
+    root: str
+    run: str
+
+
+@dataclass(frozen=True)
+class StartIngest:
+    """Append a stream to its L0 store and close it; answered by `Committed`, `IngestEnded`.
+
+    ``digest`` is that of the listing: other files are not to be read. The devices are those on
+    which the root and the L0 directory were well.
+    """
+
+    root: str
+    root_device: int | None
+    l0_device: int | None
+    run: str
+    stream: str
+    digest: str
+    rebuild: bool = False
+
+
+@dataclass(frozen=True)
+class StartL1:
+    """Make a stream's L1 store unless it matches; answered by `L1Ended`.
+
+    ``refresh``: make it also where only its settings differ. ``l1_device`` as in `StartIngest`.
+    """
+
+    l1_device: int | None
+    run: str
+    stream: str
+    refresh: bool = False
+
+
+@dataclass(frozen=True)
+class SaveRun:
+    """Write the run's record to the ledger."""
+
+    run: str
+
+
+@dataclass(frozen=True)
+class StopJobs:
+    """Ask the jobs under way to stop."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """Nothing is under way any more: end the service."""
+
+    code: int
+
+
+Instruction = (
+    Log
+    | ScanRoot
+    | LookAtRun
+    | CheckOutputs
+    | WatchRun
+    | UnwatchRun
+    | StartIngest
+    | StartL1
+    | SaveRun
+    | StopJobs
+    | Exit
+)

@@ -1,0 +1,248 @@
+"""The jobs: a stream to its L0 store, an L0 store to its L1, each run to its end in a thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.instructions import (
+    StartIngest,
+    StartL1,
+)
+from daemon.log import get_logger
+from daemon.messages import (
+    Committed,
+    Event,
+    IngestEnded,
+    L1Ended,
+    L1Started,
+    Outcome,
+)
+from daemon.scan import is_inside, stream_digest
+from panoseti_zarr.cluster import Executor
+from panoseti_zarr.config import BaselineSubtractConfig, Config
+from panoseti_zarr.core.names import l1_store_name, store_name
+from panoseti_zarr.errors import (
+    CorruptDataError,
+    InvariantError,
+    PanosetiZarrError,
+    StopRequestedError,
+    TransientIOError,
+    from_os_error,
+)
+from panoseti_zarr.io.reader import RunListing, list_run
+from panoseti_zarr.model import TIME_MISSING_NS, StreamKey
+from panoseti_zarr.pipeline.ingest import Commit, ingest_stream
+from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
+
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every job needs.
+
+    Attributes
+    ----------
+    config : Config
+    l0_dir, l1_dir : Path
+        Where the stores are.
+    executor : Executor
+    stop : threading.Event
+        Set when the service is to end.
+    tell : callable
+        Takes what happened, as events.
+    """
+
+    config: Config
+    l0_dir: Path
+    l1_dir: Path
+    executor: Executor
+    stop: threading.Event
+    tell: Tell
+
+
+def parse_stream(text: str) -> StreamKey:
+    """Return the stream that a log or the state machine calls ``dp_img16.module_3``."""
+    product, _, module = text.removeprefix("dp_").partition(".module_")
+    return StreamKey(product, int(module))
+
+
+def run_ingest(job: StartIngest, workshop: Workshop) -> None:
+    """Append a stream to its L0 store and close it; tell how it ended."""
+    started_s = time.monotonic()
+
+    def tell_commit(commit: Commit) -> None:
+        is_timed = commit.last_time_ns != TIME_MISSING_NS
+        workshop.tell(
+            Committed(
+                time.monotonic(),
+                job.run,
+                job.stream,
+                commit.n_frames,
+                commit.n_new_frames,
+                commit.n_bytes,
+                commit.seconds,
+                (time.time_ns() - commit.last_time_ns) / 1e9 if is_timed else None,
+            )
+        )
+
+    def ended(outcome: Outcome, reason: str = "") -> IngestEnded:
+        return IngestEnded(time.monotonic(), job.run, job.stream, outcome, reason)
+
+    key = parse_stream(job.stream)
+    try:
+        _check_device(workshop.l0_dir, job.l0_device, "l0_dir")
+        listing = _list_as_known(job, key)
+        if listing is None:
+            workshop.tell(ended(Outcome.CHANGED))
+            return
+        result = ingest_stream(
+            listing,
+            key,
+            workshop.l0_dir,
+            workshop.config.pff_to_zarr,
+            workshop.executor,
+            on_commit=tell_commit,
+            stop=workshop.stop,
+            rebuild=job.rebuild,
+        )
+    except FileNotFoundError:
+        workshop.tell(ended(Outcome.MISSING))
+    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
+        outcome, reason = judge_error(error, workshop.stop)
+        if outcome is Outcome.CORRUPT:
+            outcome, reason = _as_root_stands(job, outcome, reason)
+        workshop.tell(ended(outcome, reason))
+    else:
+        workshop.tell(
+            IngestEnded(
+                time.monotonic(),
+                job.run,
+                job.stream,
+                Outcome.DONE,
+                is_changed=result.changed,
+                n_frames=result.n_frames,
+                n_new_frames=result.n_new_frames,
+                n_bytes=result.n_bytes,
+                seconds=time.monotonic() - started_s,
+                cut_short=result.cut_short,
+                gaps=result.gaps,
+            )
+        )
+
+
+def run_l1(job: StartL1, workshop: Workshop) -> None:
+    """Make a stream's L1 store unless it matches; tell how it ended."""
+    key = parse_stream(job.stream)
+    l0_path = workshop.l0_dir / store_name(job.run, key)
+    l1_path = workshop.l1_dir / l1_store_name(job.run, key)
+    settings = workshop.config.baseline_subtract
+
+    def ended(outcome: Outcome, reason: str = "") -> L1Ended:
+        return L1Ended(time.monotonic(), job.run, job.stream, outcome, reason)
+
+    try:
+        _check_device(workshop.l1_dir, job.l1_device, "l1_dir")
+        if l1_matches(l0_path, l1_path) and not (job.refresh and _differs(l1_path, settings)):
+            workshop.tell(ended(Outcome.DONE))
+            return
+        workshop.tell(L1Started(time.monotonic(), job.run, job.stream))
+        result = make_l1(l0_path, l1_path, settings, workshop.executor, stop=workshop.stop)
+    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
+        outcome, reason = judge_error(error, workshop.stop)
+        if not os.path.lexists(l0_path) and outcome is Outcome.CORRUPT:
+            outcome = Outcome.MISSING
+        workshop.tell(ended(outcome, reason))
+    else:
+        workshop.tell(
+            L1Ended(
+                time.monotonic(),
+                job.run,
+                job.stream,
+                Outcome.DONE,
+                is_changed=True,
+                n_frames=result.n_frames,
+                n_bytes=result.n_bytes,
+                seconds=result.seconds,
+            )
+        )
+
+
+def judge_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, str]:
+    """Say how a job ended that raised an error, and why, in one line."""
+    if isinstance(error, StopRequestedError) or stop.is_set():
+        return Outcome.STOPPED, ""
+    if isinstance(error, OSError) and not isinstance(error, PanosetiZarrError):
+        error = from_os_error(error, "the job failed")
+    match error:
+        case InvariantError():
+            return Outcome.BROKEN, str(error)
+        case TransientIOError() | BrokenExecutor() | CancelledError() | MemoryError():
+            return Outcome.FAILED, str(error) or type(error).__name__
+        case PanosetiZarrError():
+            return Outcome.CORRUPT, str(error)
+    get_logger().error("task.crashed", task="job", exc_info=error)
+    return Outcome.CORRUPT, f"unexpected {type(error).__name__}: {error}"
+
+
+def _list_as_known(job: StartIngest, key: StreamKey) -> RunListing | None:
+    """List the run again; None where the stream's files are not those that were seen to rest.
+
+    Raises
+    ------
+    FileNotFoundError
+        The run, or the stream in it, is gone.
+    """
+    path = Path(job.root) / job.run
+    if not path.is_dir():
+        raise FileNotFoundError(path)
+    if not is_inside(path, path.parent):
+        raise CorruptDataError("leads out of the data root", path=str(path))
+    listing = list_run(path)
+    if key not in listing.keys:
+        raise FileNotFoundError(path)
+    return listing if stream_digest(listing, key) == job.digest else None
+
+
+def _as_root_stands(job: StartIngest, outcome: Outcome, reason: str) -> tuple[Outcome, str]:
+    """Do not blame the data for a root that was unmounted, or a run that was removed."""
+    try:
+        _check_device(Path(job.root), job.root_device, "the data root")
+        if not os.listdir(os.path.join(job.root, job.run)):
+            return Outcome.MISSING, reason
+    except TransientIOError as error:
+        return Outcome.FAILED, str(error)
+    except FileNotFoundError:
+        return Outcome.MISSING, reason
+    except OSError as error:
+        return Outcome.FAILED, f"the data root cannot be read: {error.strerror}"
+    return outcome, reason
+
+
+def _differs(l1_path: Path, settings: BaselineSubtractConfig) -> bool:
+    """Whether an L1 store was made with other settings."""
+    try:
+        with open(l1_path / "zarr.json", "rb") as file:
+            held = json.load(file)["attributes"]["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    return bool(held != settings.model_dump(mode="json"))
+
+
+def _check_device(path: Path, device: int | None, label: str) -> None:
+    """Write nothing into the bare directory of a file system that is not mounted any more.
+
+    Raises
+    ------
+    TransientIOError
+        It is another file system than before.
+    """
+    if device is not None and os.stat(path).st_dev != device:
+        raise TransientIOError(f"{label} is another file system than before", path=str(path))

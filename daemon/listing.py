@@ -1,0 +1,78 @@
+"""What the listing of a finished run means for each of its streams. Pure."""
+
+from __future__ import annotations
+
+from daemon.messages import Store, StreamSeen
+from daemon.records import L1_PENDING, RUNNING, Run, Stream, StreamStatus
+
+
+def apply_listing(run: Run, seen_streams: tuple[StreamSeen, ...]) -> list[Stream]:
+    """Bring a run's streams up to its listing.
+
+    Returns
+    -------
+    list of Stream
+        Those that are to be queued, in order.
+    """
+    queued = []
+    for seen in seen_streams:
+        stream = run.streams.get(seen.key)
+        is_new = stream is None
+        if stream is None:
+            stream = run.streams[seen.key] = Stream(seen.key, StreamStatus.WAITING)
+            stream.rebuild = run.rebuild
+        is_changed = is_new or stream.digest != seen.digest
+        stream.digest = seen.digest
+        if stream.status in RUNNING:
+            stream.run_again = stream.run_again or is_changed
+        elif _apply(stream, seen, is_changed=is_changed):
+            queued.append(stream)
+    run.rebuild = False
+    listed = {seen.key for seen in seen_streams}
+    for stream in run.streams.values():
+        if stream.key not in listed:
+            mark_source_gone(stream)
+    return queued
+
+
+def mark_source_gone(stream: Stream) -> None:
+    """Note that all frame files of a stream are gone.
+
+    A closed store is whole without them, and its L1 is still made; a job under way finds out.
+    """
+    if stream.status in RUNNING or stream.status in L1_PENDING:
+        return
+    if not stream.is_closed and stream.status is not StreamStatus.REMOVED:
+        stream.reason = "its frame files were removed before it was closed"
+    stream.status = StreamStatus.REMOVED
+    stream.digest = ""
+    stream.due_s = None
+
+
+def _apply(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:
+    """Move a stream without a job; True where it is to be queued."""
+    is_wanted = stream.rebuild or not stream.is_closed
+    if seen.store is Store.ABSENT and not is_wanted:
+        stream.status = StreamStatus.REMOVED
+        return False
+    match stream.status:
+        case StreamStatus.QUARANTINED | StreamStatus.RETRYING:
+            return is_changed
+        case StreamStatus.L1_QUEUED | StreamStatus.L1_RETRYING:
+            return is_changed and seen.store in {Store.OPEN, Store.DIFFERENT}
+        case StreamStatus.DONE | StreamStatus.REMOVED:
+            return _apply_to_done(stream, seen, is_changed=is_changed)
+        case StreamStatus.QUEUED:
+            return False
+        case _:
+            return True
+
+
+def _apply_to_done(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:
+    if seen.store is Store.SOURCE_GONE:
+        stream.status = StreamStatus.REMOVED
+        return False
+    if seen.store is Store.OPEN or (is_changed and seen.store is not Store.SAME):
+        return True
+    stream.status = StreamStatus.DONE if seen.has_l1 else StreamStatus.L1_QUEUED
+    return False

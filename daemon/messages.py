@@ -1,0 +1,261 @@
+"""What goes into the state machine. Plain data.
+
+Times (``now_s``, ``began_s``, …) are numbers of the monotonic clock that the shell read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from daemon.records import Run
+from daemon.settings import Settings
+
+# What events are made of ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """A run directory in the listing of its root."""
+
+    name: str
+    directory_mtime_ns: int
+    order: tuple[int, int, str]
+    start_ns: int
+
+
+class Store(StrEnum):
+    """How a stream's L0 store compares with the frame files that are there."""
+
+    ABSENT = "absent"
+    OPEN = "open"
+    SAME = "same"
+    SOURCE_GONE = "source_gone"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True)
+class StreamSeen:
+    """A stream in the listing of its run: its files' digest, and how its stores stand."""
+
+    key: str
+    digest: str
+    store: Store
+    has_l1: bool = False
+
+
+class Outcome(StrEnum):
+    """How a job ended.
+
+    ``CHANGED``: the files are not those of the listing; ``FAILED``: it may work later;
+    ``MISSING``: what it works on is gone; ``BROKEN``: an invariant does not hold.
+    """
+
+    DONE = "done"
+    CHANGED = "changed"
+    CORRUPT = "corrupt"
+    FAILED = "failed"
+    MISSING = "missing"
+    STOPPED = "stopped"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class OutputSeen:
+    """An output directory: ``problem`` is empty where it could be looked at."""
+
+    label: str
+    path: str
+    problem: str = ""
+    volume: str = ""
+    device: int = 0
+    free_bytes: int = 0
+    is_empty: bool = False
+
+
+# Events -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Started:
+    """The service starts. From the ledger: known runs, and volumes by directory."""
+
+    now_s: float
+    roots: tuple[str, ...]
+    runs: tuple[Run, ...] = ()
+    volumes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The executor is ready for jobs."""
+
+    now_s: float
+    n_slots: int
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The executor's cluster does not answer any more."""
+
+    now_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed."""
+
+    now_s: float
+
+
+@dataclass(frozen=True)
+class Hinted:
+    """A watch noticed something in a root (``run`` is None) or in one of its runs."""
+
+    now_s: float
+    root: str
+    run: str | None
+
+
+@dataclass(frozen=True)
+class RootSeen:
+    """The listing of a root. ``n_entries`` counts every entry; ``refused``: (name, reason)."""
+
+    now_s: float
+    root: str
+    problem: str = ""
+    volume: str = ""
+    device: int = 0
+    n_entries: int = 0
+    runs: tuple[RunEntry, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class RunSeen:
+    """A look at the files of a run.
+
+    ``streams`` is None where the look did not ask for them, or where the files changed during
+    it; ``outputs`` tells where their stores were looked for. ``is_gone``: the directory is not
+    there; ``problem``: it could not be looked at.
+    """
+
+    now_s: float
+    run: str
+    began_s: float = 0.0
+    digest: str = ""
+    directory_mtime_ns: int = 0
+    markers: tuple[str, ...] = ()
+    streams: tuple[StreamSeen, ...] | None = None
+    outputs: tuple[OutputSeen, ...] = ()
+    n_empty_files: int = 0
+    is_gone: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class OutputsSeen:
+    """A look at the output directories."""
+
+    now_s: float
+    outputs: tuple[OutputSeen, ...]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """An L0 job committed frames."""
+
+    now_s: float
+    run: str
+    stream: str
+    n_frames: int
+    n_new_frames: int
+    n_bytes: int
+    seconds: float
+    lag_s: float | None
+
+
+@dataclass(frozen=True)
+class IngestEnded:
+    """An L0 job ended. ``n_frames`` counts the whole store, ``n_bytes`` what this job read."""
+
+    now_s: float
+    run: str
+    stream: str
+    outcome: Outcome
+    reason: str = ""
+    is_changed: bool = False
+    n_frames: int = 0
+    n_new_frames: int = 0
+    n_bytes: int = 0
+    seconds: float = 0.0
+    cut_short: tuple[str, ...] = ()
+    gaps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class L1Started:
+    """An L1 job found no matching store and makes one."""
+
+    now_s: float
+    run: str
+    stream: str
+
+
+@dataclass(frozen=True)
+class L1Ended:
+    """An L1 job ended. ``is_changed``: a store was made, not just found to match."""
+
+    now_s: float
+    run: str
+    stream: str
+    outcome: Outcome
+    reason: str = ""
+    is_changed: bool = False
+    n_frames: int = 0
+    n_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RetryAsked:
+    """Somebody wants a run tried again, or made anew."""
+
+    now_s: float
+    run: str
+    rebuild: bool = False
+
+
+@dataclass(frozen=True)
+class Reconfigured:
+    """The config was read again."""
+
+    now_s: float
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class StopAsked:
+    """The service is to stop."""
+
+    now_s: float
+
+
+Event = (
+    Started
+    | Connected
+    | Disconnected
+    | Tick
+    | Hinted
+    | RootSeen
+    | RunSeen
+    | OutputsSeen
+    | Committed
+    | IngestEnded
+    | L1Started
+    | L1Ended
+    | RetryAsked
+    | Reconfigured
+    | StopAsked
+)

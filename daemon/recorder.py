@@ -1,0 +1,199 @@
+"""Tells others how the service is: ledger, status file, systemd, metrics.
+
+Files are written in a lane of their own, one write at a time: a slow disk delays what is written,
+not the loop.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daemon.instructions import (
+    Log,
+)
+from daemon.lanes import Lanes
+from daemon.ledger import Ledger, Rows, rows_of
+from daemon.log import get_logger
+from daemon.messages import (
+    Started,
+)
+from daemon.notify import Notifier
+from daemon.snapshot import Facts, describe, in_words, write_snapshot
+from daemon.state import ServiceState
+from panoseti_zarr import __version__
+from panoseti_zarr.config import Config
+
+if TYPE_CHECKING:
+    from daemon.metrics import Metrics
+
+EVERY_S = 0.5
+"""Seconds between two status files while something happens."""
+
+HEARTBEAT_S = 30.0
+"""Seconds between two status files while nothing does."""
+
+_LANE = "records"
+
+
+class Recorder:
+    """Follows the state machine's records.
+
+    Parameters
+    ----------
+    config : Config
+    config_path : Path or None
+    state : ServiceState
+        Read in the loop's thread only.
+    state_dir : Path
+    ledger : Ledger
+    lanes : Lanes
+    notifier : Notifier
+    post : callable
+        Has a function called in the loop's thread.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        state: ServiceState,
+        state_dir: Path,
+        ledger: Ledger,
+        lanes: Lanes,
+        notifier: Notifier,
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.phase = "starting"
+        self._state = state
+        self._state_dir = state_dir
+        self._ledger = ledger
+        self._lanes = lanes
+        self._notifier = notifier
+        self._post = post
+        self._config_path = config_path
+        self._cluster = config.cluster.type if config.cluster.use_cluster else "in process"
+        self._started_ns = time.time_ns()
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+        self._unsaved: set[str] = set()
+        self._forgotten: list[Path] = []
+        self._is_writing = False
+        self._has_news = True
+        self._written_s = 0.0
+        self._notified_s = 0.0
+        self._metrics = _start_metrics(config.metrics.port)
+
+    def load(self, roots: tuple[str, ...]) -> Started:
+        """Return the start as the ledger remembers it."""
+        runs = self._ledger.load(self._offset_ns)
+        if self._ledger.replaced:
+            get_logger().warning("ledger.replaced", reason=self._ledger.replaced)
+        return Started(time.monotonic(), roots, runs, self._ledger.volumes())
+
+    def save(self, run: str) -> None:
+        """Have a run written to the ledger soon."""
+        self._unsaved.add(run)
+
+    def forget(self, request: Path) -> None:
+        """Have a request's file removed once what it changed is in the ledger."""
+        self._forgotten.append(request)
+
+    def said(self, log: Log) -> None:
+        """Note a log event: there is news, and perhaps something to count."""
+        self._has_news = True
+        if self._metrics is None:
+            return
+        if log.event == "stream.committed":
+            self._metrics.committed(log.fields, time.time())
+        elif log.level in {"warning", "error", "critical"}:
+            self._metrics.failed(log.event)
+
+    def turn(self) -> None:
+        """Do what is due, once a turn of the loop."""
+        now_s = time.monotonic()
+        if not self._is_writing and self._is_due(now_s):
+            self._write(now_s)
+        if now_s - self._notified_s >= min(1.0, (self._notifier.watchdog_s or 4.0) / 4):
+            self._notified_s = now_s
+            self._notifier.watchdog()
+            self._notifier.status(in_words(self._state))
+            if self.phase == "starting":
+                self._notifier.extend_timeout(30)
+            if self._metrics:
+                n_quarantined = sum(run.n_quarantined for run in self._state.runs.values())
+                self._metrics.counted(*self._state.backlog.counts(), n_quarantined)
+
+    def close(self) -> None:
+        """Write the last records; the lanes are to be closed after it."""
+        self.phase = "stopped"
+        self._write(time.monotonic())
+        self._lanes.submit(_LANE, self._ledger.close)
+        if self._metrics:
+            self._metrics.close()
+
+    def _is_due(self, now_s: float) -> bool:
+        has_news = self._has_news or self._unsaved or self._forgotten
+        return now_s - self._written_s >= (EVERY_S if has_news else HEARTBEAT_S)
+
+    def _write(self, now_s: float) -> None:
+        rows = [rows_of(self._state.runs[name], self._offset_ns) for name in self._unsaved]
+        document = describe(self._state, self._facts(), time.time_ns(), self._offset_ns)
+        forgotten = self._forgotten
+        self._unsaved, self._forgotten = set(), []
+        self._has_news, self._is_writing, self._written_s = False, True, now_s
+        volumes = self._state.volumes()
+        self._lanes.submit(_LANE, lambda: self._write_files(rows, volumes, document, forgotten))
+
+    def _write_files(
+        self,
+        rows: list[Rows],
+        volumes: tuple[tuple[str, str], ...],
+        document: dict[str, Any],
+        forgotten: list[Path],
+    ) -> None:
+        """Write, in the lane's thread. The stores are the truth: a failure is said, no more."""
+        try:
+            self._ledger.save(rows, volumes)
+            for path in forgotten:
+                path.unlink(missing_ok=True)
+        except (sqlite3.Error, OSError) as error:
+            get_logger().error("ledger.failed", reason=str(error))
+        try:
+            write_snapshot(self._state_dir, document)
+        except OSError as error:
+            get_logger().error("status.failed", reason=str(error))
+        self._post(self._written)
+
+    def _written(self) -> None:
+        self._is_writing = False
+
+    def _facts(self) -> Facts:
+        return Facts(
+            pid=os.getpid(),
+            version=__version__,
+            host=socket.gethostname(),
+            config=str(self._config_path) if self._config_path else None,
+            started_ns=self._started_ns,
+            phase=self.phase,
+            cluster=self._cluster,
+        )
+
+
+def _start_metrics(port: int | None) -> Metrics | None:
+    if not port:
+        return None
+    # Only where it is used: the import takes a tenth of a second.
+    from daemon.metrics import Metrics  # noqa: PLC0415
+
+    try:
+        metrics = Metrics(port)
+    except OSError as error:
+        get_logger().error("metrics.failed", port=port, reason=str(error))
+        return None
+    get_logger().info("metrics.started", port=port)
+    return metrics

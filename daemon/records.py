@@ -1,0 +1,212 @@
+"""What the state machine remembers of roots, runs and streams. Plain data."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from daemon.readiness import Quiet
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a directory was: the volume, and in this process its ``st_dev`` too."""
+
+    volume: str
+    device: int | None = None
+
+    def differs(self, volume: str, device: int) -> bool:
+        """Whether a directory lies on another file system than this place."""
+        return self.volume != volume or (self.device is not None and self.device != device)
+
+
+class StreamStatus(StrEnum):
+    """Where a stream is on its way from frame files to its L1 store."""
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    INGESTING = "ingesting"
+    RETRYING = "retrying"
+    L1_QUEUED = "l1_queued"
+    L1_RUNNING = "l1_running"
+    L1_RETRYING = "l1_retrying"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    REMOVED = "removed"
+
+
+RUNNING = frozenset({StreamStatus.INGESTING, StreamStatus.L1_RUNNING})
+"""A job of the stream is under way."""
+
+L1_PENDING = frozenset({StreamStatus.L1_QUEUED, StreamStatus.L1_RETRYING})
+"""The L0 store is closed; its L1 store is still to be made."""
+
+SETTLED = frozenset({StreamStatus.DONE, StreamStatus.QUARANTINED, StreamStatus.REMOVED})
+"""Nothing more happens to the stream by itself while its files stay as they are."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream of a known run.
+
+    Attributes
+    ----------
+    key : str
+        Its name in logs: ``dp_img16.module_3``.
+    digest : str
+        Of its frame files' identities, as the run's last listing showed them.
+    is_closed : bool
+        Its L0 store was closed at least once.
+    n_frames, n_bytes : int
+        Committed frames, and bytes read for them.
+    lag_s : float or None
+        Seconds between its last frame and that frame's commit.
+    n_attempts : int
+        Jobs that failed for now since the last progress.
+    due_s : float or None
+        Monotonic time of the next attempt.
+    reason : str
+        The last error; empty where there is none.
+    run_again : bool
+        Its files changed while its job ran: it is queued again when the job ends.
+    rebuild, refresh_l1 : bool
+        What a retry asked for: a new L0 store; a new L1 store where settings differ.
+    """
+
+    key: str
+    status: StreamStatus = StreamStatus.QUEUED
+    digest: str = ""
+    is_closed: bool = False
+    n_frames: int = 0
+    n_bytes: int = 0
+    lag_s: float | None = None
+    n_attempts: int = 0
+    due_s: float | None = None
+    reason: str = ""
+    run_again: bool = False
+    rebuild: bool = False
+    refresh_l1: bool = False
+
+    def queue(self) -> None:
+        """Put the stream in the queue afresh."""
+        self.status = StreamStatus.QUEUED
+        self.n_attempts = 0
+        self.due_s = None
+        self.run_again = False
+
+
+@dataclass(slots=True)
+class Run:
+    """One run directory.
+
+    Attributes
+    ----------
+    order : tuple
+        Sorts runs oldest first.
+    is_settling : bool
+        It waits to be finished, for the first time or after a change.
+    quiet : Quiet or None
+        Since when its files are unchanged; None before the first look in this process.
+    is_looking : bool
+        A look at it is under way.
+    digest : str
+        Of all its files when it was last listed; empty before.
+    directory_mtime_ns : int
+        Of its directory, at that listing.
+    is_complete : bool
+        Its completion was announced, and nothing was queued since.
+    is_removed : bool
+        Its directory is gone.
+    is_unreadable : bool
+        It could not be looked at, and that was said.
+    finished_s, recheck_s : float or None
+        Monotonic times: when it was found finished; when its files are looked at again.
+    discovered_s, completed_s : float or None
+        Monotonic times.
+    reason : str
+        Why it waits.
+    warnings : tuple of str
+        Files cut short, one line each.
+    n_empty_files : int
+        Frame files of zero bytes.
+    rebuild : bool
+        A rebuild was asked for before the run was listed.
+    streams : dict of str to Stream
+        By key, in the order of the listing.
+    """
+
+    name: str
+    root: str
+    order: tuple[int, int, str]
+    is_settling: bool = True
+    quiet: Quiet | None = None
+    is_looking: bool = False
+    digest: str = ""
+    directory_mtime_ns: int = 0
+    is_complete: bool = False
+    is_removed: bool = False
+    is_unreadable: bool = False
+    discovered_s: float | None = None
+    finished_s: float | None = None
+    completed_s: float | None = None
+    recheck_s: float | None = None
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    n_empty_files: int = 0
+    rebuild: bool = False
+    streams: dict[str, Stream] = field(default_factory=dict)
+
+    @property
+    def n_quarantined(self) -> int:
+        """Streams in quarantine."""
+        return sum(s.status is StreamStatus.QUARANTINED for s in self.streams.values())
+
+    @property
+    def state(self) -> str:
+        """One word for people: waiting, working, done, quarantined or removed."""
+        if self.is_removed:
+            return "removed"
+        if not all(s.status in SETTLED for s in self.streams.values()):
+            return "working"
+        if self.is_settling:
+            return "waiting"
+        return "quarantined" if self.n_quarantined else "done"
+
+
+@dataclass(slots=True)
+class Root:
+    """One data root.
+
+    Attributes
+    ----------
+    scan_due_s : float
+        Monotonic time of the next rescan.
+    scanned_s : float or None
+        When the last one ended.
+    is_scanning : bool
+        One is under way.
+    place : Place or None
+        Where it was when it was last well.
+    paused : str
+        Why it is paused; empty where it is not.
+    rechecks : deque of str
+        Complete runs whose files are to be looked at again, one at a time.
+    rechecking : str
+        The one under way; empty for none.
+    n_ignored : int
+        Runs that are older than ``ignore_before``.
+    refused : dict of str to str
+        Names in it that are refused, and why.
+    """
+
+    path: str
+    scan_due_s: float
+    scanned_s: float | None = None
+    is_scanning: bool = False
+    place: Place | None = None
+    paused: str = ""
+    rechecks: deque[str] = field(default_factory=deque)
+    rechecking: str = ""
+    n_ignored: int = 0
+    refused: dict[str, str] = field(default_factory=dict)

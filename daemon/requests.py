@@ -1,0 +1,85 @@
+"""What people ask of the service: small files in its state directory, gone when carried out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.snapshot import read_snapshot
+from panoseti_zarr.config import DaemonConfig
+from panoseti_zarr.errors import InputError, one_line
+
+REQUESTS_NAME = "requests"
+
+_MAX_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Request:
+    """A file with a request; ``problem`` says why it is none."""
+
+    path: Path
+    run: str = ""
+    rebuild: bool = False
+    problem: str = ""
+
+
+def ask_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild: bool) -> None:
+    """Ask the service to try a run again, now or at its next start.
+
+    Parameters
+    ----------
+    settings : DaemonConfig
+    state_dir : Path
+        The service's.
+    run : str
+        Name of a run that the service knows, or that is in a data root.
+    rebuild : bool
+        Make its stores anew.
+
+    Raises
+    ------
+    InputError
+        There is no such run, or the request cannot be written.
+    """
+    snapshot = read_snapshot(state_dir) or {"runs": []}
+    is_known = run in {known["name"] for known in snapshot["runs"]}
+    is_there = run.endswith(".pffd") and any((r / run).is_dir() for r in settings.data_root)
+    if not (is_known or is_there):
+        raise InputError(f"no run named {one_line(run)} is known, or in a data root")
+    directory = state_dir / REQUESTS_NAME
+    name = f"{time.time_ns()}-{os.getpid()}.json"
+    temporary = directory / f".{name}.tmp"
+    try:
+        temporary.write_text(json.dumps({"request": "retry", "run": run, "rebuild": rebuild}))
+        temporary.replace(directory / name)
+    except OSError as error:
+        raise InputError(
+            f"cannot leave a request: {error.strerror}; ask as the service's user",
+            path=str(directory),
+        ) from None
+
+
+def find_requests(state_dir: Path) -> list[Request]:
+    """Read the requests that wait, oldest first; they stay until `Request.path` is removed."""
+    directory = state_dir / REQUESTS_NAME
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    return [_read(directory / name) for name in names if not name.startswith(".")]
+
+
+def _read(path: Path) -> Request:
+    try:
+        with path.open("rb") as file:
+            document = json.loads(file.read(_MAX_BYTES))
+        run, rebuild = document["run"], document["rebuild"]
+        if document["request"] == "retry" and isinstance(run, str) and isinstance(rebuild, bool):
+            return Request(path, run, rebuild)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Request(path, problem=f"{type(error).__name__}: {error}")
+    return Request(path, problem="not a request")

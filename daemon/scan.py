@@ -1,0 +1,244 @@
+"""Look at data roots, runs and output directories: what the state machine is told of the disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from daemon.messages import OutputSeen, RunEntry, Store, StreamSeen
+from daemon.mounts import mount_of
+from daemon.readiness import digest_of
+from panoseti_zarr.core.names import check_run_name, l1_store_name, parse_run_name, store_name
+from panoseti_zarr.errors import CorruptDataError, PanosetiZarrError
+from panoseti_zarr.io.l0_metadata import L0State, read_state
+from panoseti_zarr.io.reader import FrameFile, RunListing, identity_of, list_run
+from panoseti_zarr.model import Identity, StreamKey
+from panoseti_zarr.pipeline.subtract import l1_matches
+
+RUN_SUFFIX = ".pffd"
+
+
+@dataclass(frozen=True)
+class RootListing:
+    """What a data root holds; ``problem`` says why it could not be listed."""
+
+    problem: str = ""
+    volume: str = ""
+    device: int = 0
+    n_entries: int = 0
+    runs: tuple[RunEntry, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class RunLook:
+    """What a look at a run found; the fields are those of `daemon.messages.RunSeen`."""
+
+    digest: str = ""
+    directory_mtime_ns: int = 0
+    markers: tuple[str, ...] = ()
+    streams: tuple[StreamSeen, ...] | None = None
+    outputs: tuple[OutputSeen, ...] = ()
+    n_empty_files: int = 0
+    is_gone: bool = False
+    problem: str = ""
+
+
+def list_root(root: Path) -> RootListing:
+    """List the runs of a data root. Names are data: what could do harm is refused, not followed."""
+    runs: list[RunEntry] = []
+    refused: list[tuple[str, str]] = []
+    try:
+        device = os.stat(root).st_dev
+        names = os.listdir(root)
+    except OSError as error:
+        return RootListing(problem=_root_problem(error))
+    for name in names:
+        if not name.endswith(RUN_SUFFIX) or name.startswith("."):
+            continue
+        try:
+            entry = _run_entry(root, name)
+        except CorruptDataError as error:
+            refused.append((name, error.message))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            refused.append((name, f"cannot be looked at: {error.strerror}"))
+        else:
+            runs += [entry] if entry else []
+    volume = mount_of(root).volume
+    # Oldest first: in this order runs are looked at, and found to be finished.
+    runs.sort(key=lambda entry: entry.order)
+    return RootListing("", volume, device, len(names), tuple(runs), tuple(refused))
+
+
+def look_at_run(
+    path: Path, wanted: Iterable[str], l0_dir: Path, l1_dir: Path, *, with_streams: bool
+) -> RunLook:
+    """Take the identities of a run's files, and see how its streams' stores stand.
+
+    Parameters
+    ----------
+    path : Path
+        The run directory.
+    wanted : iterable of str
+        Names of finished markers.
+    l0_dir, l1_dir : Path
+        Where the stores are.
+    with_streams : bool
+        Whether to list the streams; left out where files change during it.
+    """
+    try:
+        if not is_inside(path, path.parent):
+            return RunLook(problem="leads out of the data root")
+        look = _look(path, tuple(wanted))
+        return _list_streams(path, look, l0_dir, l1_dir) if with_streams else look
+    except FileNotFoundError:
+        return RunLook(is_gone=True)
+    except OSError as error:
+        return RunLook(problem=f"cannot be read: {error.strerror}")
+    except PanosetiZarrError as error:
+        return RunLook(is_gone=not path.exists(), problem=str(error))
+
+
+def look_at_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
+    """Look at the output directories."""
+    return (_look_at_output("l0_dir", l0_dir), _look_at_output("l1_dir", l1_dir))
+
+
+def _look_at_output(label: str, path: Path) -> OutputSeen:
+    try:
+        device = os.stat(path).st_dev
+        volume = os.statvfs(path)
+        with os.scandir(path) as entries:
+            is_empty = next(entries, None) is None
+    except OSError as error:
+        return OutputSeen(label, str(path), _root_problem(error))
+    if not os.access(path, os.W_OK | os.X_OK):
+        return OutputSeen(label, str(path), "cannot be written to")
+    free_bytes = volume.f_bavail * volume.f_frsize
+    return OutputSeen(label, str(path), "", mount_of(path).volume, device, free_bytes, is_empty)
+
+
+def stream_digest(listing: RunListing, key: StreamKey) -> str:
+    """Condense the identities of a stream's frame files, refused ones by their reason."""
+    files = {file.path.name: file.identity for file in listing.streams.get(key, ())}
+    for name, refused_key, reason in listing.refused:
+        if refused_key == key:
+            files[f"{name}\0{reason}"] = Identity(0, 0, 0, 0)
+    return digest_of(files)
+
+
+def compare_store(files: tuple[FrameFile, ...], state: L0State) -> Store:
+    """Say how a store compares with the frame files that are there; nothing is read of them."""
+    if not state.closed:
+        return Store.OPEN
+    held = {
+        (entry.name, entry.size_bytes, entry.mtime_ns, entry.ctime_ns)
+        for entry in state.source_files
+    }
+    there = {
+        (
+            file.path.name,
+            file.identity.size_bytes,
+            file.identity.mtime_ns,
+            file.identity.ctime_ns,
+        )
+        for file in files
+    }
+    if there == held:
+        return Store.SAME
+    return Store.SOURCE_GONE if there < held else Store.DIFFERENT
+
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Whether a path, links resolved, lies in a directory and keeps its last name."""
+    resolved = Path(os.path.realpath(path))
+    return resolved.is_relative_to(os.path.realpath(root)) and resolved.name == path.name
+
+
+def _run_entry(root: Path, name: str) -> RunEntry | None:
+    """Look at a child of a root; None where it is no run.
+
+    Raises
+    ------
+    CorruptDataError
+        It is refused.
+    """
+    path = root / name
+    if path.is_symlink() and not is_inside(path, root):
+        raise CorruptDataError("is a link that leads out of the data root, or to another name")
+    status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        return None
+    check_run_name(name)
+    start_ns = _start_ns(name)
+    order = (1, 0, name) if start_ns is None else (0, start_ns, name)
+    mtime_ns = status.st_mtime_ns
+    return RunEntry(name, mtime_ns, order, mtime_ns if start_ns is None else start_ns)
+
+
+def _start_ns(name: str) -> int | None:
+    """Return the start in a run's name, ns since 1970-01-01 UTC; None where there is none."""
+    text = parse_run_name(name).run_start
+    try:
+        return int(datetime.fromisoformat(text).timestamp()) * 10**9 if text else None
+    except ValueError:
+        return None
+
+
+def _look(path: Path, wanted: tuple[str, ...]) -> RunLook:
+    """Take the identities of all entries of a directory, links also by what they lead to."""
+    files: dict[str, Identity] = {}
+    mtime_ns = os.stat(path).st_mtime_ns
+    for name in os.listdir(path):
+        place = os.path.join(path, name)
+        try:
+            status = os.stat(place, follow_symlinks=False)
+            files[name] = identity_of(status)
+            if stat.S_ISLNK(status.st_mode):
+                files[f"{name}\0"] = identity_of(os.stat(place))
+        except FileNotFoundError:
+            # Gone since the listing, or a link that leads nowhere.
+            continue
+    return RunLook(
+        digest_of(files, mtime_ns), mtime_ns, tuple(name for name in wanted if name in files)
+    )
+
+
+def _list_streams(path: Path, look: RunLook, l0_dir: Path, l1_dir: Path) -> RunLook:
+    """Add the streams to a look, unless the files change meanwhile."""
+    listing = list_run(path)
+    streams = tuple(_stream_seen(listing, key, l0_dir, l1_dir) for key in listing.keys)
+    again = _look(path, look.markers)
+    if again.digest != look.digest:
+        return again
+    outputs = look_at_outputs(l0_dir, l1_dir)
+    n_empty_files = len(listing.empty_files)
+    return replace(look, streams=streams, outputs=outputs, n_empty_files=n_empty_files)
+
+
+def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path) -> StreamSeen:
+    l0_path = l0_dir / store_name(listing.name, key)
+    l1_path = l1_dir / l1_store_name(listing.name, key)
+    digest = stream_digest(listing, key)
+    if not os.path.lexists(l0_path):
+        return StreamSeen(str(key), digest, Store.ABSENT)
+    try:
+        store = compare_store(listing.streams.get(key, ()), read_state(l0_path))
+        return StreamSeen(str(key), digest, store, l1_matches(l0_path, l1_path))
+    except PanosetiZarrError:
+        # The job says what is wrong with it.
+        return StreamSeen(str(key), digest, Store.DIFFERENT)
+
+
+def _root_problem(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if isinstance(error, NotADirectoryError):
+        return "is not a directory"
+    return f"cannot be read: {error.strerror}"

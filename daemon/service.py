@@ -1,0 +1,285 @@
+"""The service's loop: takes events, hands them to the state machine, carries out what it says.
+
+One thread has the state: it waits for events in a queue and never for a disk or a cluster.
+What may block runs in a lane or a job's own thread, and puts what came of it into the queue.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from daemon import instructions as do
+from daemon import messages as m
+from daemon.cluster_link import ClusterLink
+from daemon.eyes import Eyes
+from daemon.jobs import Workshop, run_ingest, run_l1
+from daemon.lanes import Lanes
+from daemon.ledger import Ledger
+from daemon.log import get_logger, set_level
+from daemon.notify import Notifier
+from daemon.recorder import Recorder
+from daemon.reload import merge
+from daemon.requests import find_requests
+from daemon.settings import Settings
+from daemon.state import ServiceState
+from panoseti_zarr.cluster import Executor
+from panoseti_zarr.config import Config, DaemonConfig, load_config
+from panoseti_zarr.errors import ConfigError
+
+TURN_S = 0.5
+"""The longest that the loop waits for an event."""
+
+STOP_S = 40.0
+"""How long jobs may take to stop before they are abandoned: what they committed stays."""
+
+CLOSE_S = 25.0
+"""How long the cluster may take to close."""
+
+_MAX_EVENTS_A_TURN = 1000
+
+Job = TypeVar("Job", do.StartIngest, do.StartL1)
+
+
+@dataclass(frozen=True)
+class Directories:
+    """What the service cannot do without: where it writes."""
+
+    l0_dir: Path
+    l1_dir: Path
+    state_dir: Path
+
+    @property
+    def outputs(self) -> tuple[Path, Path]:
+        """Where the stores are."""
+        return self.l0_dir, self.l1_dir
+
+
+class Service:
+    """Runs until it is told to stop.
+
+    Parameters
+    ----------
+    config : Config
+        With all directories of ``[daemon]`` set and there.
+    config_path : Path or None
+        Read again at SIGHUP.
+    places : Directories
+    ledger : Ledger
+    notifier : Notifier
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        places: Directories,
+        ledger: Ledger,
+        notifier: Notifier,
+    ) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._places = places
+        self._notifier = notifier
+        self._log = get_logger()
+        self._inbox: SimpleQueue[m.Event | Callable[[], None]] = SimpleQueue()
+        post = self._inbox.put
+        self._lanes = Lanes()
+        self._state = ServiceState(machine_settings(config.daemon))
+        self._eyes = Eyes(config.daemon, places.outputs, self._lanes, post)
+        self._recorder = Recorder(
+            config, config_path, self._state, places.state_dir, ledger, self._lanes, notifier, post
+        )
+        self._link = ClusterLink(
+            config,
+            self._lanes,
+            on_ready=lambda executor, n_slots: post(partial(self._ready, executor, n_slots)),
+            on_lost=lambda reason: post(m.Disconnected(time.monotonic(), reason)),
+            on_failed=lambda error: post(partial(self._fail, error)),
+            on_worker_lost=lambda worker: post(partial(self._worker_lost, worker)),
+        )
+        self._executor: Executor | None = None
+        self._stop = threading.Event()
+        self._stop_by_s: float | None = None
+        self._requests: set[Path] = set()
+        self._error: Exception | None = None
+        self._exit_code: int | None = None
+        self.has_abandoned = False
+        """Threads are left that the process must not wait for."""
+
+    def run(self) -> int:
+        """Serve; return the exit code.
+
+        Raises
+        ------
+        Exception
+            What ended the service before its time.
+        """
+        roots = tuple(str(root) for root in self._config.daemon.data_root)
+        self._handle(self._recorder.load(roots))
+        self._link.connect()
+        while self._exit_code is None:
+            self._turn()
+        self._finish(self._exit_code)
+        if self._error is not None:
+            raise self._error
+        return self._exit_code
+
+    def ask_to_stop(self, reason: str) -> None:
+        """Ask the loop to end, from any thread or signal handler; a second time, at once."""
+        self._inbox.put(partial(self._begin_stop, reason))
+
+    def ask_to_reload(self) -> None:
+        """Ask the loop to read the configuration again, from any thread or signal handler."""
+        self._inbox.put(self._reload)
+
+    def _turn(self) -> None:
+        """Handle what has come, or the passing of time."""
+        now_s = time.monotonic()
+        due_s = self._state.next_due_s(now_s)
+        wait_s = TURN_S if due_s is None else min(TURN_S, max(0.0, due_s - now_s))
+        try:
+            self._take(self._inbox.get(timeout=wait_s))
+            for _ in range(_MAX_EVENTS_A_TURN):
+                self._take(self._inbox.get_nowait())
+        except Empty:
+            self._handle(m.Tick(time.monotonic()))
+        self._take_requests()
+        self._recorder.turn()
+        if self._stop_by_s is not None and time.monotonic() > self._stop_by_s:
+            self.has_abandoned = True
+            self._exit_code = 0
+
+    def _take(self, item: m.Event | Callable[[], None]) -> None:
+        if callable(item):
+            item()
+        else:
+            self._handle(item)
+
+    def _handle(self, event: m.Event) -> None:
+        if isinstance(event, m.Hinted):
+            self._eyes.taken(event)
+        for instruction in self._state.handle(event):
+            self._carry_out(instruction)
+        if isinstance(event, m.RootSeen):
+            self._eyes.follow_up(event)
+        elif isinstance(event, m.IngestEnded | m.L1Ended) and event.outcome is m.Outcome.FAILED:
+            self._link.check()
+
+    def _carry_out(self, instruction: do.Instruction) -> None:
+        match instruction:
+            case do.Log():
+                self._say(instruction)
+            case do.SaveRun(run):
+                self._recorder.save(run)
+            case do.StartIngest():
+                self._start_job(run_ingest, instruction)
+            case do.StartL1():
+                self._start_job(run_l1, instruction)
+            case do.StopJobs():
+                self._stop.set()
+            case do.Exit(code):
+                self._exit_code = code
+            case _:
+                self._eyes.look(instruction)
+
+    def _say(self, log: do.Log) -> None:
+        names = {"run": log.run, "stream": log.stream}
+        bound = {key: name for key, name in names.items() if name is not None}
+        getattr(self._log, log.level)(log.event, **bound, **log.fields)
+        self._recorder.said(log)
+
+    def _start_job(self, run: Callable[[Job, Workshop], None], job: Job) -> None:
+        assert self._executor is not None  # noqa: S101 - no job starts before `Connected`
+        workshop = Workshop(
+            self._config, *self._places.outputs, self._executor, self._stop, self._inbox.put
+        )
+        name = f"{job.run} {job.stream}"
+        threading.Thread(target=run, args=(job, workshop), name=name, daemon=True).start()
+
+    def _ready(self, executor: Executor, n_slots: int) -> None:
+        self._executor = executor
+        self._handle(m.Connected(time.monotonic(), n_slots))
+        if self._recorder.phase == "starting":
+            self._recorder.phase = "running"
+            self._notifier.ready()
+
+    def _worker_lost(self, worker: str) -> None:
+        self._say(do.Log("cluster.worker_lost", "warning", fields={"worker": worker}))
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        self._exit_code = 1
+
+    def _take_requests(self) -> None:
+        """Take what people asked for; of runs that are not known yet, once all roots are."""
+        requests = find_requests(self._places.state_dir)
+        are_known = all(root.scanned_s is not None for root in self._state.roots.values())
+        for request in requests:
+            if request.path in self._requests:
+                continue
+            if request.problem:
+                fields = {"request": request.path.name, "reason": request.problem}
+                self._say(do.Log("request.refused", "warning", fields=fields))
+            elif are_known or request.run in self._state.runs:
+                self._handle(m.RetryAsked(time.monotonic(), request.run, request.rebuild))
+            else:
+                continue
+            self._recorder.forget(request.path)
+        self._requests = {request.path for request in requests}
+
+    def _reload(self) -> None:
+        try:
+            new = load_config(self._config_path)
+        except ConfigError as error:
+            self._say(do.Log("config.refused", "error", fields={"reason": str(error)}))
+            return
+        self._config, changed, needs_restart = merge(self._config, new)
+        set_level(self._config.logging.level)
+        self._eyes.settings = self._config.daemon
+        settings = machine_settings(self._config.daemon)
+        self._handle(m.Reconfigured(time.monotonic(), settings))
+        fields = {"changed": changed, "needs_restart": needs_restart}
+        self._say(do.Log("config.reloaded", "info", fields=fields))
+
+    def _begin_stop(self, reason: str) -> None:
+        is_second = self._stop_by_s is not None
+        self._stop_by_s = time.monotonic() + (0.0 if is_second else STOP_S)
+        if is_second:
+            return
+        self._recorder.phase = "stopping"
+        self._notifier.stopping()
+        self._say(do.Log("service.stopping", "info", fields={"reason": reason}))
+        self._handle(m.StopAsked(time.monotonic()))
+
+    def _finish(self, exit_code: int) -> None:
+        """Close what is open, each within its time."""
+        self._stop.set()
+        n_abandoned = len(self._state.backlog.running) if self.has_abandoned else 0
+        self._eyes.close()
+        is_closed = self._link.close(1.0 if self.has_abandoned else CLOSE_S)
+        self._recorder.close()
+        self.has_abandoned = not self._lanes.close(5.0) or self.has_abandoned or not is_closed
+        fields = {"exit_code": exit_code, "n_abandoned": n_abandoned}
+        self._log.info("service.stopped", **fields)
+
+
+def machine_settings(daemon: DaemonConfig) -> Settings:
+    """Return what the state machine needs of ``[daemon]``."""
+    before = daemon.ignore_before
+    return Settings(
+        finished_markers=daemon.finished_markers,
+        settle_s=daemon.settle_s,
+        quiet_s=daemon.quiet_s,
+        rescan_s=daemon.rescan_s,
+        recheck_s=daemon.recheck_s,
+        max_streams=daemon.max_streams,
+        min_free_bytes=daemon.min_free_bytes,
+        ignore_before_ns=None if before is None else int(before.timestamp()) * 10**9,
+    )

@@ -1,0 +1,47 @@
+"""What the state machine needs of the configuration. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the state machine needs of the config; `Reconfigured` replaces it.
+
+    Attributes
+    ----------
+    finished_markers : tuple of str
+    settle_s, quiet_s, rescan_s, recheck_s : float
+        See ``[daemon]`` of the config.
+    max_streams, max_l1 : int
+        L0 jobs and L1 jobs under way at once.
+    min_free_bytes : int
+        Free bytes below which no job starts.
+    ignore_before_ns : int or None
+        Runs that started before this (ns since 1970-01-01 UTC) are left alone.
+    retry_first_s, retry_most_s : float
+        First and longest delay after a failure that may pass; each is twice the one before.
+    """
+
+    finished_markers: tuple[str, ...] = ("collect_complete", "run_complete")
+    settle_s: float = 10.0
+    quiet_s: float = 0.0
+    rescan_s: float = 60.0
+    recheck_s: float = 86400.0
+    max_streams: int = 2
+    max_l1: int = 1
+    min_free_bytes: int = 0
+    ignore_before_ns: int | None = None
+    retry_first_s: float = 5.0
+    retry_most_s: float = 600.0
+
+    @property
+    def debounce_s(self) -> float:
+        """Seconds between looks that watch notices ask for."""
+        return min(1.0, self.settle_s, self.rescan_s)
+
+    @property
+    def outputs_every_s(self) -> float:
+        """Seconds between looks at the output directories."""
+        return min(10.0, self.rescan_s)

@@ -1,0 +1,210 @@
+"""What `panoseti-zarr status` reads: a file that the service replaces in one step.
+
+A file, not a socket: it can be read by whoever may read the results, with the service up or
+down, and is then the last that is known. docs/logs.md describes it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from daemon.passwords import hide_passwords
+from daemon.records import Root, Run, Stream, StreamStatus
+from daemon.state import ServiceState
+from panoseti_zarr.errors import InputError
+
+SNAPSHOT_NAME = "status.json"
+SCHEMA_VERSION = 1
+
+MAX_SETTLED_STREAMS = 2000
+"""Streams of completed runs that are listed one by one; older runs have their sums alone."""
+
+
+_TOTALS = ("n_runs", "n_streams", "n_done", "n_quarantined", "n_frames")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a snapshot says of the service itself.
+
+    Attributes
+    ----------
+    pid : int
+    version, host : str
+    config : str or None
+        The file used.
+    started_ns : int
+        Unix time.
+    phase : str
+        starting, running, stopping or stopped.
+    cluster : str
+        In words.
+    """
+
+    pid: int
+    version: str
+    host: str
+    config: str | None
+    started_ns: int
+    phase: str
+    cluster: str
+
+
+def describe(state: ServiceState, facts: Facts, now_ns: int, offset_ns: int) -> dict[str, Any]:
+    """Put what the service knows into a document of schema version 1.
+
+    Parameters
+    ----------
+    state : ServiceState
+    facts : Facts
+    now_ns : int
+        Unix time.
+    offset_ns : int
+        Unix time minus the monotonic time of the records.
+    """
+    n_waiting, n_running = state.backlog.counts()
+    left = MAX_SETTLED_STREAMS
+    runs = []
+    for run in sorted(state.runs.values(), key=lambda run: run.order, reverse=True):
+        is_settled = run.is_complete or run.is_removed
+        with_streams = not is_settled or run.n_quarantined > 0 or left > 0
+        left -= len(run.streams) if is_settled else 0
+        runs.append(_run(run, offset_ns, with_streams=with_streams))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "written_at": iso(now_ns),
+        "service": {
+            "pid": facts.pid,
+            "host": facts.host,
+            "version": facts.version,
+            "config": facts.config,
+            "phase": facts.phase,
+            "started_at": iso(facts.started_ns),
+            "cluster": facts.cluster,
+        },
+        "queue": {
+            "n_waiting": n_waiting,
+            "n_running": n_running,
+            "paused": state.backlog.paused or None,
+        },
+        "roots": [_root(root) for root in state.roots.values()],
+        "totals": _totals(state),
+        "runs": runs[::-1],
+    }
+
+
+def write_snapshot(state_dir: Path, document: dict[str, Any]) -> None:
+    """Replace the snapshot in one step; durable it need not be."""
+    temporary = state_dir / f".{SNAPSHOT_NAME}.tmp"
+    temporary.write_text(json.dumps(hide_passwords(document), separators=(",", ":")))
+    temporary.replace(state_dir / SNAPSHOT_NAME)
+
+
+def read_snapshot(state_dir: Path) -> dict[str, Any] | None:
+    """Read the snapshot; None where there is none, or none of this schema.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    try:
+        document = json.loads((state_dir / SNAPSHOT_NAME).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    except OSError as error:
+        path = str(state_dir / SNAPSHOT_NAME)
+        raise InputError(f"cannot read the status: {error.strerror}", path=path) from None
+    if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
+        return None
+    return document
+
+
+def empty_snapshot() -> dict[str, Any]:
+    """Return the document of a service that has not written one."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "written_at": None,
+        "service": {},
+        "queue": {"n_waiting": 0, "n_running": 0, "paused": None},
+        "roots": [],
+        "totals": dict.fromkeys(_TOTALS, 0),
+        "runs": [],
+    }
+
+
+def in_words(state: ServiceState) -> str:
+    """Say in a few words how the service is: systemd's ``STATUS=``."""
+    n_waiting, n_running = state.backlog.counts()
+    n_settling = sum(run.is_settling for run in state.runs.values())
+    n_quarantined = sum(run.n_quarantined for run in state.runs.values())
+    words = [f"{n_settling} runs wait", f"{n_waiting} streams queued", f"{n_running} jobs"]
+    words += [f"{n_quarantined} quarantined"] if n_quarantined else []
+    words += [f"paused: {state.backlog.paused}"] if state.backlog.paused else []
+    words += [f"{root.path} {root.paused}" for root in state.roots.values() if root.paused]
+    return ", ".join(words)
+
+
+def iso(time_ns: int) -> str:
+    """Return a Unix time as ISO 8601 UTC, to the second."""
+    text = datetime.fromtimestamp(time_ns // 10**9, UTC).isoformat()
+    return text.replace("+00:00", "Z")
+
+
+def _totals(state: ServiceState) -> dict[str, int]:
+    streams = [stream for run in state.runs.values() for stream in run.streams.values()]
+    counts = (
+        len(state.runs),
+        len(streams),
+        sum(s.status is StreamStatus.DONE for s in streams),
+        sum(s.status is StreamStatus.QUARANTINED for s in streams),
+        sum(s.n_frames for s in streams),
+    )
+    return dict(zip(_TOTALS, counts, strict=True))
+
+
+def _root(root: Root) -> dict[str, Any]:
+    return {
+        "path": root.path,
+        "paused": root.paused or None,
+        "n_ignored": root.n_ignored,
+        "refused": [{"name": n, "reason": r} for n, r in sorted(root.refused.items())],
+    }
+
+
+def _run(run: Run, offset_ns: int, *, with_streams: bool) -> dict[str, Any]:
+    def at(time_s: float | None) -> str | None:
+        return None if time_s is None else iso(int(time_s * 1e9) + offset_ns)
+
+    streams = run.streams.values()
+    return {
+        "name": run.name,
+        "root": run.root,
+        "state": run.state,
+        "reason": run.reason or None,
+        "discovered_at": at(run.discovered_s),
+        "finished_at": at(run.finished_s),
+        "completed_at": at(run.completed_s) if run.is_complete else None,
+        "n_streams": len(streams),
+        "n_quarantined": run.n_quarantined,
+        "n_frames": sum(stream.n_frames for stream in streams),
+        "n_bytes": sum(stream.n_bytes for stream in streams),
+        "warnings": list(run.warnings),
+        "streams": [_stream(s, at(s.due_s)) for s in streams] if with_streams else None,
+    }
+
+
+def _stream(stream: Stream, retry_at: str | None) -> dict[str, Any]:
+    return {
+        "stream": stream.key,
+        "state": stream.status.value,
+        "n_frames": stream.n_frames,
+        "n_bytes": stream.n_bytes,
+        "lag_s": None if stream.lag_s is None else round(stream.lag_s, 1),
+        "last_error": stream.reason or None,
+        "retry_at": retry_at,
+    }

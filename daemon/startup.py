@@ -1,0 +1,139 @@
+"""From the configuration file to a running service, and back to an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.lock import service_lock
+from daemon.mounts import mount_of
+from daemon.requests import REQUESTS_NAME
+from panoseti_zarr import __version__
+from panoseti_zarr.config import Config, find_config, ineffective_keys, load_config
+from panoseti_zarr.errors import ConfigError, InputError, one_line
+
+if TYPE_CHECKING:
+    from daemon.ledger import Ledger
+    from daemon.service import Service
+
+_DIRECTORY_MODE = 0o750
+
+
+def serve(argument: Path | None) -> int:
+    """Run the service until it is told to stop; return the exit code.
+
+    Parameters
+    ----------
+    argument : Path or None
+        The configuration file that was named.
+
+    Raises
+    ------
+    ConfigError
+        The configuration is wrong, or lacks what the service needs.
+    InputError
+        Another service uses the state directory, or it cannot be used.
+    """
+    from daemon import log  # noqa: PLC0415 - so that other commands start fast
+    from daemon.notify import Notifier  # noqa: PLC0415
+    from daemon.service import Directories, Service  # noqa: PLC0415
+
+    config, path = load_service_config(argument)
+    if not config.daemon.data_root:
+        raise missing_key("data_root", path)
+    l0_dir, l1_dir, state_dir = (
+        directory(config, key, path) for key in ("l0_dir", "l1_dir", "state_dir")
+    )
+    # Whatever else the umask says, nothing may be writable for everybody.
+    os.umask(os.umask(0o077) | 0o002)
+    _make(state_dir, "state_dir")
+    with service_lock(state_dir):
+        _make(state_dir / REQUESTS_NAME, "state_dir")
+        ledger = _open_ledger(state_dir)
+        for key, output in (("l0_dir", l0_dir), ("l1_dir", l1_dir)):
+            # Where it would lie on another volume than before it is unmounted: wait for it.
+            volume = mount_of(output).volume
+            if dict(ledger.volumes()).get(str(output), volume) == volume:
+                _make(output, key)
+        log.configure(config.logging.level, config.logging.format)
+        logger = log.get_logger()
+        logger.info(
+            "service.started",
+            version=__version__,
+            pid=os.getpid(),
+            config=str(path) if path else None,
+            state_dir=str(state_dir),
+        )
+        for note in ineffective_keys(config):
+            logger.info("config.noted", note=note)
+        places = Directories(l0_dir, l1_dir, state_dir)
+        service = Service(config, path, places, ledger, Notifier.from_environment())
+        _install_signals(service)
+        try:
+            code = service.run()
+        except Exception as error:
+            logger.critical("service.failed", reason=one_line(str(error)))
+            raise
+    if service.has_abandoned:
+        # Threads that hang in a file system would keep the process for ever.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def load_service_config(argument: Path | None) -> tuple[Config, Path | None]:
+    """Find and read the service's configuration; return it and the file used."""
+    path = find_config(argument, service=True)
+    return load_config(path), path
+
+
+def directory(config: Config, key: str, path: Path | None) -> Path:
+    """Return a directory of ``[daemon]`` that the service cannot do without.
+
+    Raises
+    ------
+    ConfigError
+        It is not configured; the message names the key.
+    """
+    found = getattr(config.daemon, key)
+    if not isinstance(found, Path):
+        raise missing_key(key, path)
+    return found
+
+
+def missing_key(key: str, path: Path | None) -> ConfigError:
+    """Return the error for a key that the service needs and the configuration lacks."""
+    file = str(path) if path else None
+    where = "" if path else ", and there is no configuration file"
+    return ConfigError(f"daemon.{key}: must be set for the service{where}", path=file)
+
+
+def _make(path: Path, key: str) -> None:
+    try:
+        path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"daemon.{key}: cannot make the directory: {error.strerror}", path=str(path)
+        ) from None
+
+
+def _open_ledger(state_dir: Path) -> Ledger:
+    from daemon.ledger import Ledger  # noqa: PLC0415
+
+    try:
+        return Ledger(state_dir)
+    except (sqlite3.Error, OSError) as error:
+        raise InputError(f"cannot open the ledger: {error}", path=str(state_dir)) from None
+
+
+def _install_signals(service: Service) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda n, _: service.ask_to_stop(signal.Signals(n).name))
+    signal.signal(signal.SIGHUP, lambda *_: service.ask_to_reload())

@@ -1,0 +1,295 @@
+"""The service's state machine: events in, instructions out.
+
+Pure: no input or output, no clock, no logging. The shell (`daemon.service`) reads the clock,
+looks at disks, runs jobs, and carries out what comes out of `ServiceState.handle`.
+
+What is true is what a rescan shows. A run waits until it is finished, is listed, and its
+streams are queued; a run whose files change later waits again, while its other streams go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from daemon.backlog import Backlog, requeue
+from daemon.instructions import (
+    CheckOutputs,
+    Exit,
+    Instruction,
+    Log,
+    SaveRun,
+    StopJobs,
+    UnwatchRun,
+    WatchRun,
+)
+from daemon.listing import apply_listing, mark_source_gone
+from daemon.messages import (
+    Committed,
+    Connected,
+    Disconnected,
+    Event,
+    Hinted,
+    IngestEnded,
+    L1Ended,
+    L1Started,
+    Outcome,
+    OutputSeen,
+    OutputsSeen,
+    Reconfigured,
+    RetryAsked,
+    RootSeen,
+    RunSeen,
+    Started,
+    StopAsked,
+    Tick,
+)
+from daemon.places import OutputsVerdict, judge_outputs
+from daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
+from daemon.settings import Settings
+from daemon.tracker import Tracker
+
+
+class ServiceState:
+    """All that the service knows, and what it does next.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.roots: dict[str, Root] = {}
+        self.runs: dict[str, Run] = {}
+        self.backlog = Backlog(self.runs, self.roots)
+        self.is_stopping = False
+        self.was_connected = False
+        self._tracker = Tracker(self.runs, self.roots)
+        self._exit_code = 0
+        self._outputs_due_s = 0.0
+        self._is_checking_outputs = False
+        self._places: dict[str, Place] = {}
+        self._handlers: dict[type, Callable[[Any], list[Instruction]]] = {
+            Started: self._on_started,
+            Connected: self._on_connected,
+            Disconnected: self._on_disconnected,
+            Tick: lambda _: [],
+            Hinted: self._on_hinted,
+            RootSeen: self._on_root_seen,
+            RunSeen: self._on_run_seen,
+            OutputsSeen: self._on_outputs_seen,
+            Committed: self.backlog.committed,
+            IngestEnded: self._on_job_ended,
+            L1Started: lambda event: [Log("l1.started", "info", event.run, event.stream)],
+            L1Ended: self._on_job_ended,
+            RetryAsked: self._on_retry_asked,
+            Reconfigured: self._on_reconfigured,
+            StopAsked: self._on_stop_asked,
+        }
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """Take in an event; return what is to be done now, in order."""
+        instructions = self._handlers[type(event)](event)
+        if not self.is_stopping:
+            return instructions + self._do_due(event.now_s)
+        instructions = [i for i in instructions if isinstance(i, Log | SaveRun | StopJobs)]
+        if not self.backlog.running:
+            instructions.append(Exit(self._exit_code))
+        return instructions
+
+    def next_due_s(self, now_s: float) -> float | None:
+        """Return the monotonic time at which a `Tick` is wanted, if nothing comes before."""
+        due = [self._tracker.next_due_s(), self.backlog.next_due_s(now_s)]
+        if not self._is_checking_outputs:
+            due.append(self._outputs_due_s)
+        return min((due_s for due_s in due if due_s is not None), default=None)
+
+    def volumes(self) -> tuple[tuple[str, str], ...]:
+        """Return on which volumes roots and output directories are when all is well, by path."""
+        places = {root.path: root.place for root in self.roots.values()} | self._places
+        return tuple((path, place.volume) for path, place in places.items() if place)
+
+    def _do_due(self, now_s: float) -> list[Instruction]:
+        instructions = self._tracker.look_due(now_s, self.settings)
+        if not self._is_checking_outputs and self._outputs_due_s <= now_s:
+            self._is_checking_outputs = True
+            instructions.append(CheckOutputs())
+        return instructions + self.backlog.start_jobs(now_s, self.settings)
+
+    def _on_started(self, event: Started) -> list[Instruction]:
+        places = {name: Place(volume) for name, volume in event.volumes}
+        for path in event.roots:
+            self.roots[path] = Root(path, event.now_s, place=places.pop(path, None))
+        self._places = places
+        self._outputs_due_s = event.now_s
+        instructions: list[Instruction] = []
+        for run in event.runs:
+            self.runs[run.name] = run
+            # At the start the stores of every known run are looked at, for a missing L1.
+            run.recheck_s = event.now_s
+            run.quiet, run.is_looking = None, False
+            # One of a root that is not configured any more may turn up in another.
+            run.is_removed = run.is_removed or run.root not in self.roots
+            for stream in run.streams.values():
+                if stream.status not in SETTLED:
+                    stream.status = StreamStatus.WAITING
+                    run.is_complete = False
+            run.is_settling = not (run.is_complete or run.is_removed)
+            if run.is_settling:
+                instructions.append(WatchRun(run.root, run.name))
+        return instructions
+
+    def _on_connected(self, event: Connected) -> list[Instruction]:
+        name = "cluster.connected" if self.was_connected else "service.ready"
+        self.backlog.is_connected = self.was_connected = True
+        return [Log(name, fields={"n_slots": event.n_slots})]
+
+    def _on_disconnected(self, event: Disconnected) -> list[Instruction]:
+        self.backlog.is_connected = False
+        return [Log("cluster.lost", "error", fields={"reason": event.reason})]
+
+    def _on_hinted(self, event: Hinted) -> list[Instruction]:
+        self._tracker.hinted(event, self.settings)
+        return []
+
+    def _on_root_seen(self, event: RootSeen) -> list[Instruction]:
+        known = set(self.runs)
+        instructions, removed = self._tracker.root_seen(event, self.settings)
+        instructions += [SaveRun(name) for name in self.runs if name not in known]
+        for run in removed:
+            run.is_removed, run.is_settling = True, False
+            for stream in run.streams.values():
+                mark_source_gone(stream)
+            instructions += [Log("run.removed", "info", run.name), UnwatchRun(run.root, run.name)]
+            instructions += self._after(run, event.now_s)
+        return instructions
+
+    def _on_run_seen(self, event: RunSeen) -> list[Instruction]:
+        instructions, is_listed = self._tracker.run_seen(event, self.settings)
+        if not is_listed or event.streams is None:
+            return instructions
+        run = self.runs[event.run]
+        if not self._judge_outputs(event.outputs).are_there:
+            # Their stores were looked for in the wrong place: look again with the next rescan.
+            run.recheck_s = event.now_s
+            return instructions
+        was_settling, is_first = run.is_settling, not run.digest
+        queued = apply_listing(run, event.streams)
+        run.is_settling = False
+        run.reason = ""
+        run.digest = event.digest
+        run.directory_mtime_ns = event.directory_mtime_ns
+        run.n_empty_files = event.n_empty_files
+        run.recheck_s = event.now_s + self.settings.recheck_s
+        if was_settling:
+            instructions.append(UnwatchRun(run.root, run.name))
+        if was_settling and (is_first or queued):
+            run.finished_s = event.now_s
+            fields = {"n_streams": len(event.streams), "n_empty_files": event.n_empty_files}
+            instructions.append(Log("run.finished", "info", run.name, None, fields))
+        instructions += [requeue(run, stream) for stream in queued]
+        return instructions + self._after(run, event.now_s)
+
+    def _on_outputs_seen(self, event: OutputsSeen) -> list[Instruction]:
+        self._is_checking_outputs = False
+        self._outputs_due_s = event.now_s + self.settings.outputs_every_s
+        verdict = self._judge_outputs(event.outputs)
+        self.backlog.is_checked = True
+        before, self.backlog.paused = self.backlog.paused, verdict.problem
+        if verdict.are_there:
+            self.backlog.devices = {o.label: o.device for o in event.outputs}
+            self._places = {o.path: Place(o.volume, o.device) for o in event.outputs}
+        if verdict.problem:
+            pause = Log("queue.paused", "warning", fields={"reason": verdict.problem})
+            return [] if before else [pause]
+        return [Log("queue.resumed")] if before else []
+
+    def _judge_outputs(self, outputs: tuple[OutputSeen, ...]) -> OutputsVerdict:
+        return judge_outputs(outputs, self._places, self.settings.min_free_bytes)
+
+    def _on_job_ended(self, event: IngestEnded | L1Ended) -> list[Instruction]:
+        if isinstance(event, IngestEnded):
+            instructions = self.backlog.ingest_ended(event, self.settings)
+        else:
+            instructions = self.backlog.l1_ended(event, self.settings)
+        run = self.runs[event.run]
+        stream = run.streams[event.stream]
+        if run.is_removed:
+            mark_source_gone(stream)
+        elif run.is_settling:
+            self._tracker.look_soon(run, event.now_s)
+        instructions += self._after(run, event.now_s)
+        if event.outcome is Outcome.BROKEN:
+            instructions.append(Log("service.failed", "critical", fields={"reason": event.reason}))
+            instructions += self._stop(exit_code=1)
+        return instructions
+
+    def _on_retry_asked(self, event: RetryAsked) -> list[Instruction]:
+        run = self.runs.get(event.run)
+        if run is None or run.is_removed:
+            reason = "no such run" if run is None else "its directory is gone"
+            return [Log("retry.refused", "warning", event.run, None, {"reason": reason})]
+        fields = {"rebuild": event.rebuild}
+        instructions: list[Instruction] = [Log("run.retried", "info", run.name, None, fields)]
+        run.rebuild = event.rebuild and not run.digest
+        for stream in run.streams.values():
+            if _retry(stream, rebuild=event.rebuild):
+                instructions.append(requeue(run, stream))
+        return instructions + self._after(run, event.now_s)
+
+    def _on_reconfigured(self, event: Reconfigured) -> list[Instruction]:
+        self.settings = event.settings
+        self._outputs_due_s = event.now_s
+        for root in self.roots.values():
+            root.scan_due_s = event.now_s
+        return []
+
+    def _on_stop_asked(self, _: StopAsked) -> list[Instruction]:
+        return self._stop(exit_code=self._exit_code)
+
+    def _stop(self, *, exit_code: int) -> list[Instruction]:
+        self.is_stopping = True
+        self._exit_code = exit_code
+        return [StopJobs()]
+
+    def _after(self, run: Run, now_s: float) -> list[Instruction]:
+        """Keep the backlog's view of a run up to date; announce the run's completion."""
+        instructions: list[Instruction] = []
+        if not all(stream.status in SETTLED for stream in run.streams.values()):
+            self.backlog.active.add(run.name)
+            run.is_complete = False
+        else:
+            self.backlog.active.discard(run.name)
+            if not (run.is_complete or run.is_settling or run.is_removed):
+                run.is_complete = True
+                run.completed_s = now_s
+                instructions.append(_completed(run, now_s))
+        return [*instructions, SaveRun(run.name)]
+
+
+def _retry(stream: Stream, *, rebuild: bool) -> bool:
+    """Do what a retry asks of a stream; True where it is to be queued."""
+    stream.rebuild = stream.rebuild or rebuild
+    stream.refresh_l1 = True
+    if stream.status in RUNNING:
+        stream.run_again = True
+        return False
+    if stream.status is StreamStatus.DONE and not rebuild:
+        stream.status = StreamStatus.L1_QUEUED
+        return False
+    if stream.status is not StreamStatus.WAITING:
+        stream.is_closed = False
+        return True
+    return False
+
+
+def _completed(run: Run, now_s: float) -> Log:
+    began_s = now_s if run.finished_s is None else run.finished_s
+    fields = {
+        "n_streams": len(run.streams),
+        "n_frames": sum(stream.n_frames for stream in run.streams.values()),
+        "n_quarantined": run.n_quarantined,
+        "seconds": round(now_s - began_s, 3),
+    }
+    return Log("run.completed", "info", run.name, None, fields)

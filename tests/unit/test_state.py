@@ -1,0 +1,752 @@
+"""The service's state machine: events in, instructions out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from daemon.instructions import (
+    CheckOutputs,
+    Exit,
+    Instruction,
+    Log,
+    LookAtRun,
+    SaveRun,
+    ScanRoot,
+    StartIngest,
+    StartL1,
+    StopJobs,
+    UnwatchRun,
+    WatchRun,
+)
+from daemon.messages import (
+    Committed,
+    Connected,
+    Disconnected,
+    Event,
+    Hinted,
+    IngestEnded,
+    L1Ended,
+    L1Started,
+    Outcome,
+    OutputSeen,
+    OutputsSeen,
+    Reconfigured,
+    RetryAsked,
+    RootSeen,
+    RunEntry,
+    RunSeen,
+    Started,
+    StopAsked,
+    Store,
+    StreamSeen,
+    Tick,
+)
+from daemon.records import StreamStatus
+from daemon.settings import Settings
+from daemon.state import ServiceState
+
+ROOT = "/data"
+RUN = "obs_X.start_2024-07-25T04:34:06Z.runtype_sci.pffd"
+IMG = "dp_img16.module_1"
+PH = "dp_ph256.module_1"
+SETTINGS = Settings(settle_s=10, rescan_s=60, recheck_s=1000, max_streams=2, min_free_bytes=100)
+
+
+def entry(name: str = RUN, *, mtime_ns: int = 1, start_ns: int = 50) -> RunEntry:
+    return RunEntry(name, mtime_ns, (0, start_ns, name), start_ns)
+
+
+def stream(key: str = IMG, digest: str = "f1", **how: Any) -> StreamSeen:
+    return StreamSeen(key, digest, how.pop("store", Store.ABSENT), **how)
+
+
+def outputs(**how: Any) -> tuple[OutputSeen, ...]:
+    seen = {"volume": "nas:/big (nfs)", "device": 1, "free_bytes": 1000, **how}
+    return (
+        OutputSeen("l0_dir", "/big/l0", **seen),
+        OutputSeen("l1_dir", "/big/l1", "", "nas:/big (nfs)", 2, 1000),
+    )
+
+
+class Driver:
+    """Hands events to a machine at growing times; what comes out is without debug lines."""
+
+    def __init__(self, settings: Settings = SETTINGS, *, ready: bool = True, **start: Any) -> None:
+        self.state = ServiceState(settings)
+        self.now_s = 0.0
+        self.send(Started, roots=start.pop("roots", (ROOT,)), **start)
+        if ready:
+            self.send(Connected, n_slots=2)
+            self.outputs()
+
+    def send(self, kind: type[Any], *, after_s: float = 0.0, **fields: Any) -> list[Instruction]:
+        self.now_s += after_s
+        event: Event = kind(now_s=self.now_s, **fields)
+        out = self.state.handle(event)
+        return [i for i in out if not (isinstance(i, Log) and i.level == "debug")]
+
+    def outputs(self, **how: Any) -> list[Instruction]:
+        return self.send(OutputsSeen, outputs=outputs(**how))
+
+    def root(self, *entries: RunEntry, **how: Any) -> list[Instruction]:
+        n_entries = how.pop("n_entries", len(entries))
+        fields = {"root": ROOT, "volume": "raw", "device": 5, **how}
+        return self.send(RootSeen, n_entries=n_entries, runs=entries, **fields)
+
+    def look(
+        self, *streams: StreamSeen, digest: str = "d1", run: str = RUN, **how: Any
+    ) -> list[Instruction]:
+        fields: dict[str, Any] = {"markers": ("run_complete",), "directory_mtime_ns": 1}
+        fields |= {"outputs": outputs() if streams else ()} | how
+        return self.send(
+            RunSeen,
+            after_s=how.pop("after_s", 0.0),
+            run=run,
+            began_s=self.now_s,
+            digest=digest,
+            streams=streams or None,
+            **{key: value for key, value in fields.items() if key != "after_s"},
+        )
+
+    def listed(self, *streams: StreamSeen, run: str = RUN, **how: Any) -> list[Instruction]:
+        """Discover a run and let it be finished with these streams."""
+        if run not in self.state.runs:
+            self.root(*(entry(name) for name in (*self.state.runs, run)))
+        self.look(run=run, **how)
+        self.now_s += 10
+        self.send(Tick)
+        return self.look(*streams, run=run, **how)
+
+    def ingested(self, key: str = IMG, **how: Any) -> list[Instruction]:
+        fields = {"run": RUN, "outcome": Outcome.DONE, "is_changed": True, "n_frames": 7, **how}
+        return self.send(IngestEnded, stream=key, **fields)
+
+    def l1_made(self, key: str = IMG, **how: Any) -> list[Instruction]:
+        fields = {"run": RUN, "outcome": Outcome.DONE, "is_changed": True, **how}
+        return self.send(L1Ended, stream=key, **fields)
+
+    def status(self, key: str = IMG, run: str = RUN) -> StreamStatus:
+        return self.state.runs[run].streams[key].status
+
+
+def logged(instructions: list[Instruction]) -> list[str]:
+    return [i.event for i in instructions if isinstance(i, Log)]
+
+
+def started(instructions: list[Instruction]) -> list[tuple[str, str]]:
+    return [(i.run, i.stream) for i in instructions if isinstance(i, StartIngest)]
+
+
+def done_run(*keys: str) -> Driver:
+    """Bring a run to its completion."""
+    driver = Driver()
+    driver.listed(*(stream(key) for key in keys))
+    for key in keys:
+        driver.ingested(key)
+        driver.l1_made(key)
+    assert driver.state.runs[RUN].is_complete
+    return driver
+
+
+def test_a_start_scans_the_roots_and_the_outputs() -> None:
+    """The first thing is a rescan of every root, and a look at the output directories."""
+    state = ServiceState(SETTINGS)
+    assert state.handle(Started(0.0, ("/a", "/b"))) == [
+        ScanRoot("/a"),
+        ScanRoot("/b"),
+        CheckOutputs(),
+    ]
+
+
+def test_a_new_run_is_discovered_watched_and_looked_at() -> None:
+    """A run in the first listing is announced, and looked at without reading its streams."""
+    driver = Driver()
+    assert driver.root(entry()) == [
+        Log("run.discovered", "info", RUN, None, {"root": ROOT}),
+        WatchRun(ROOT, RUN),
+        SaveRun(RUN),
+        LookAtRun(ROOT, RUN, with_streams=False),
+    ]
+
+
+def test_a_run_without_a_marker_waits() -> None:
+    """Nothing happens to an unmarked run but a look with each rescan."""
+    driver = Driver()
+    driver.root(entry())
+    assert driver.look(markers=()) == []
+    assert driver.send(Tick, after_s=59) == [CheckOutputs()]
+    assert driver.send(Tick, after_s=1) == [ScanRoot(ROOT)]
+    assert driver.root(entry()) == [LookAtRun(ROOT, RUN, with_streams=True)]
+    assert driver.state.runs[RUN].state == "waiting"
+
+
+def test_a_marked_run_is_looked_at_again_after_settle_s() -> None:
+    """The second look comes settle_s after the first, without waiting for the rescan."""
+    driver = Driver()
+    driver.root(entry())
+    driver.look()
+    assert driver.state.next_due_s(driver.now_s) == 10.0
+    driver.outputs()
+    assert LookAtRun(ROOT, RUN, with_streams=True) in driver.send(Tick, after_s=10)
+
+
+def test_a_finished_run_queues_its_streams_in_order() -> None:
+    """The listing of a finished run announces it, queues its streams, and starts the first two."""
+    driver = Driver()
+    out = driver.listed(stream(IMG), stream(PH, "f2"), stream("dp_ph256.module_2", "f3"))
+    assert logged(out) == ["run.finished", *["stream.queued"] * 3]
+    assert UnwatchRun(ROOT, RUN) in out
+    assert out[-2:] == [
+        StartIngest(ROOT, 5, 1, RUN, IMG, "f1"),
+        StartIngest(ROOT, 5, 1, RUN, PH, "f2"),
+    ]
+
+
+def test_nothing_starts_before_the_cluster_is_connected() -> None:
+    """Streams wait in the queue until the executor is there."""
+    driver = Driver(ready=False)
+    driver.outputs()
+    assert started(driver.listed(stream())) == []
+    assert started(driver.send(Connected, n_slots=1)) == [(RUN, IMG)]
+
+
+def test_a_lost_cluster_holds_the_queue_until_it_is_back() -> None:
+    """No job starts while the cluster is away; the second connection is no second start."""
+    driver = Driver()
+    assert logged(driver.send(Disconnected, reason="gone")) == ["cluster.lost"]
+    assert started(driver.listed(stream())) == []
+    out = driver.send(Connected, n_slots=2)
+    assert logged(out) == ["cluster.connected"]
+    assert started(out) == [(RUN, IMG)]
+
+
+def test_nothing_starts_before_the_outputs_were_looked_at() -> None:
+    """Without knowing the output directories no job may write into them."""
+    driver = Driver(ready=False)
+    driver.send(Connected, n_slots=1)
+    assert started(driver.listed(stream())) == []
+    assert started(driver.outputs()) == [(RUN, IMG)]
+
+
+def test_the_oldest_run_goes_first() -> None:
+    """Jobs start with the run that started first, whichever was found first."""
+    driver = Driver(replace(SETTINGS, max_streams=1))
+    old, new = entry("old.pffd", start_ns=1), entry("new.pffd", start_ns=2)
+    driver.outputs(problem="is missing")
+    driver.root(new, old)
+    for name in ("new.pffd", "old.pffd"):
+        driver.look(run=name)
+    driver.now_s += 10
+    driver.send(Tick)
+    for name in ("new.pffd", "old.pffd"):
+        driver.look(stream(), run=name)
+    assert started(driver.outputs()) == [("old.pffd", IMG)]
+
+
+def test_a_closed_stream_gets_its_l1_and_the_run_completes_after_it() -> None:
+    """L1 starts when its stream closes; the completion comes after the last L1."""
+    driver = Driver()
+    driver.listed(stream())
+    commit = {"n_frames": 7, "n_new_frames": 7, "n_bytes": 2_000_000, "seconds": 2, "lag_s": 3}
+    committed = driver.send(Committed, run=RUN, stream=IMG, **commit)
+    assert isinstance(committed[0], Log)
+    assert committed[0].fields["mb_per_s"] == 1.0
+    out = driver.ingested()
+    assert logged(out) == ["stream.closed"]
+    assert out[-1] == StartL1(2, RUN, IMG)
+    assert logged(driver.send(L1Started, run=RUN, stream=IMG)) == ["l1.started"]
+    out = driver.l1_made(after_s=5)
+    assert logged(out) == ["l1.finished", "run.completed"]
+    fields = {"n_streams": 1, "n_frames": 7, "n_quarantined": 0, "seconds": 5.0}
+    assert Log("run.completed", "info", RUN, None, fields) in out
+    assert driver.state.runs[RUN].state == "done"
+
+
+def test_a_done_run_costs_nothing_but_the_rescan() -> None:
+    """With its directory unchanged, no look is asked for until recheck_s."""
+    driver = done_run(IMG)
+    driver.outputs()
+    driver.now_s += 60
+    assert driver.root(entry()) == [CheckOutputs()]
+
+
+def test_a_changed_directory_brings_a_look_and_equal_files_end_it() -> None:
+    """A new directory mtime asks for one look; the same identities change nothing."""
+    driver = done_run(IMG)
+    out = driver.root(entry(mtime_ns=2))
+    assert out == [LookAtRun(ROOT, RUN, with_streams=False)]
+    assert driver.look(digest="d1") == []
+
+
+def test_a_new_file_is_ingested_and_the_l1_made_anew() -> None:
+    """A done run with a new file settles, then its changed stream alone goes through again."""
+    driver = done_run(IMG, PH)
+    driver.root(entry(mtime_ns=2))
+    assert logged(driver.look(digest="d2")) == ["run.changed"]
+    driver.now_s += 10
+    driver.send(Tick)
+    changed = stream(IMG, "f2", store=Store.DIFFERENT, has_l1=True)
+    same = stream(PH, "f1", store=Store.SAME, has_l1=True)
+    out = driver.look(changed, same, digest="d2")
+    assert logged(out) == ["run.finished", "stream.queued"]
+    assert started(out) == [(RUN, IMG)]
+    assert StartL1(2, RUN, IMG) in driver.ingested()
+    assert logged(driver.l1_made()) == ["l1.finished", "run.completed"]
+
+
+def test_a_second_marker_after_completion_is_no_news() -> None:
+    """run_complete written after everything was done makes no line but run.changed."""
+    driver = done_run(IMG)
+    driver.root(entry(mtime_ns=2))
+    driver.look(digest="d2")
+    driver.now_s += 10
+    driver.send(Tick)
+    out = driver.look(stream(store=Store.SAME, has_l1=True), digest="d2")
+    assert out == [UnwatchRun(ROOT, RUN), SaveRun(RUN)]
+
+
+def test_files_of_done_runs_are_looked_at_again_every_recheck_s() -> None:
+    """After recheck_s a done run is listed in the background, one run at a time."""
+    driver = done_run(IMG)
+    driver.now_s += 1000
+    out = driver.root(entry())
+    assert LookAtRun(ROOT, RUN, with_streams=True) in out
+    assert driver.look(stream(store=Store.SAME, has_l1=True)) == [SaveRun(RUN)]
+
+
+def test_a_missing_l1_is_made_at_the_next_recheck() -> None:
+    """A closed L0 without a matching L1 gets one, without another L0 job."""
+    driver = done_run(IMG)
+    driver.now_s += 1000
+    driver.root(entry())
+    out = driver.look(stream(store=Store.SAME, has_l1=False))
+    assert out[-1] == StartL1(2, RUN, IMG)
+    assert started(out) == []
+
+
+def test_a_permanent_error_quarantines_one_stream_and_the_others_go_on() -> None:
+    """The run completes, with the stream counted as quarantined."""
+    driver = Driver()
+    driver.listed(stream(IMG), stream(PH))
+    out = driver.ingested(IMG, outcome=Outcome.CORRUPT, reason="no header")
+    assert Log("stream.quarantined", "error", RUN, IMG, {"reason": "no header"}) in out
+    driver.ingested(PH)
+    out = driver.l1_made(PH)
+    assert logged(out) == ["l1.finished", "run.completed"]
+    assert driver.state.runs[RUN].n_quarantined == 1
+    assert driver.state.runs[RUN].state == "quarantined"
+
+
+def test_a_quarantine_lifts_when_the_files_change() -> None:
+    """Each rescan looks at a quarantined run's files; other files mean another attempt."""
+    driver = Driver()
+    driver.listed(stream())
+    driver.ingested(outcome=Outcome.CORRUPT, reason="no header")
+    assert LookAtRun(ROOT, RUN, with_streams=False) in driver.root(entry())
+    assert driver.look(digest="d1") == []
+    driver.root(entry())
+    driver.look(digest="d2")
+    driver.now_s += 10
+    driver.send(Tick)
+    assert started(driver.look(stream(IMG, "f2"), digest="d2")) == [(RUN, IMG)]
+
+
+def test_a_quarantine_holds_while_only_other_files_change() -> None:
+    """A change of the run that leaves the stream's own files alone lifts nothing."""
+    driver = Driver()
+    driver.listed(stream())
+    driver.ingested(outcome=Outcome.CORRUPT, reason="no header")
+    driver.root(entry())
+    driver.look(digest="d2")
+    driver.now_s += 10
+    driver.send(Tick)
+    assert started(driver.look(stream(IMG, "f1"), digest="d2")) == []
+    assert driver.status() is StreamStatus.QUARANTINED
+
+
+def test_failures_that_may_pass_are_retried_with_growing_delays() -> None:
+    """The delay doubles up to its limit, and starts anew after progress."""
+    driver = Driver(replace(SETTINGS, retry_first_s=5, retry_most_s=15))
+    driver.listed(stream())
+    delays = []
+    for _ in range(4):
+        out = driver.ingested(outcome=Outcome.FAILED, reason="I/O error")
+        log = next(i for i in out if isinstance(i, Log))
+        assert log.event == "stream.postponed"
+        delays.append(log.fields["retry_in_s"])
+        assert started(driver.send(Tick, after_s=delays[-1] - 0.1)) == []
+        assert started(driver.send(Tick, after_s=0.1)) == [(RUN, IMG)]
+    assert delays == [5, 10, 15, 15]
+    commit = {"n_frames": 7, "n_new_frames": 7, "n_bytes": 1, "seconds": 2, "lag_s": None}
+    driver.send(Committed, run=RUN, stream=IMG, **commit)
+    out = driver.ingested(outcome=Outcome.FAILED, reason="I/O error")
+    assert [i.fields["retry_in_s"] for i in out if isinstance(i, Log)] == [5]
+
+
+def test_a_postponed_stream_is_due_at_its_time() -> None:
+    """The loop is told when the next attempt is wanted."""
+    driver = Driver()
+    driver.listed(stream())
+    driver.outputs()
+    driver.ingested(outcome=Outcome.FAILED)
+    assert driver.state.next_due_s(driver.now_s) == driver.now_s + 5
+
+
+def test_files_other_than_the_listing_make_the_run_settle_again() -> None:
+    """A job that finds other files ends; the stream is queued by the next listing."""
+    driver = Driver()
+    driver.listed(stream())
+    out = driver.ingested(outcome=Outcome.CHANGED)
+    assert LookAtRun(ROOT, RUN, with_streams=True) in out
+    assert driver.status() is StreamStatus.WAITING
+    driver.look(stream(IMG, "f2"), digest="d2")
+    driver.now_s += 10
+    driver.send(Tick)
+    assert started(driver.look(stream(IMG, "f2"), digest="d2")) == [(RUN, IMG)]
+
+
+def test_a_change_during_a_job_queues_the_stream_again() -> None:
+    """A listing that differs while the job runs brings one more job after it, not beside it."""
+    driver = Driver()
+    driver.listed(stream())
+    driver.root(entry(mtime_ns=2))
+    driver.look(digest="d2")
+    driver.now_s += 10
+    driver.send(Tick)
+    assert started(driver.look(stream(IMG, "f2", store=Store.OPEN), digest="d2")) == []
+    out = driver.ingested()
+    assert logged(out) == ["stream.closed", "stream.queued"]
+    assert out[-1] == StartIngest(ROOT, 5, 1, RUN, IMG, "f2")
+
+
+def test_too_little_free_disk_pauses_the_queue_and_it_resumes() -> None:
+    """No job starts below min_free; said once, and resumed by the next good look."""
+    driver = Driver()
+    assert logged(driver.outputs(free_bytes=99)) == ["queue.paused"]
+    assert logged(driver.outputs(free_bytes=98)) == []
+    assert started(driver.listed(stream())) == []
+    out = driver.outputs(free_bytes=100)
+    assert logged(out) == ["queue.resumed"]
+    assert started(out) == [(RUN, IMG)]
+
+
+UNMOUNTED = [
+    {"problem": "is missing"},
+    {"volume": "/dev/sda1 (ext4)", "device": 9, "is_empty": True},
+    {"device": 9, "is_empty": True},
+]
+
+
+@pytest.mark.parametrize("how", UNMOUNTED)
+def test_an_output_that_is_not_what_it_was_pauses_the_queue(how: dict[str, Any]) -> None:
+    """A missing or unmounted output directory is not written to; it resumes by itself."""
+    driver = Driver()
+    assert logged(driver.outputs(**how)) == ["queue.paused"]
+    assert started(driver.listed(stream())) == []
+    out = driver.outputs()
+    assert logged(out) == ["queue.resumed"]
+    assert started(out) == [(RUN, IMG)]
+
+
+def test_an_output_that_was_mounted_again_is_the_same() -> None:
+    """Another device number at the same mount point, with something there, is a remount."""
+    driver = Driver()
+    assert logged(driver.outputs(device=9)) == []
+
+
+def test_an_output_on_another_volume_than_before_the_restart_pauses_the_queue() -> None:
+    """The ledger remembers volumes, for device numbers change over a reboot."""
+    driver = Driver(ready=False, volumes=(("/big/l0", "nas:/big (nfs)"), (ROOT, "raw")))
+    out = driver.outputs(volume="/dev/sda1 (ext4)", is_empty=True)
+    assert logged(out) == ["queue.paused"]
+    assert logged(driver.outputs(device=77, is_empty=True)) == ["queue.resumed"]
+
+
+@pytest.mark.parametrize("how", UNMOUNTED)
+def test_no_store_is_judged_removed_while_its_directory_is_unmounted(how: dict[str, Any]) -> None:
+    """A listing that looked for stores in a bare mount point means nothing."""
+    driver = done_run(IMG)
+    driver.now_s += 1000
+    driver.root(entry())
+    driver.look(stream(store=Store.ABSENT), outputs=outputs(**how))
+    assert driver.status() is StreamStatus.DONE
+    driver.now_s += 60
+    assert LookAtRun(ROOT, RUN, with_streams=True) in driver.root(entry())
+    driver.look(stream(store=Store.ABSENT))
+    assert driver.status() is StreamStatus.REMOVED
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"problem": "is missing"},
+        {"n_entries": 0},
+        {"device": 6, "n_entries": 1},
+        {"volume": "sda1", "n_entries": 1},
+    ],
+)
+def test_a_root_that_is_not_what_it_was_is_paused(how: dict[str, Any]) -> None:
+    """Nothing is judged removed and no job starts, until the root is back."""
+    driver = Driver(replace(SETTINGS, max_streams=1))
+    driver.listed(stream(IMG), stream(PH))
+    assert logged(driver.root(**how)) == ["root.paused"]
+    assert logged(driver.root(**how)) == []
+    assert started(driver.ingested()) == []
+    assert not driver.state.runs[RUN].is_removed
+    out = driver.root(entry())
+    assert logged(out) == ["root.resumed"]
+    assert started(out) == [(RUN, PH)]
+
+
+def test_another_file_system_with_the_known_runs_is_the_same_data() -> None:
+    """A remount may give another device number: the runs that are there tell."""
+    driver = done_run(IMG)
+    assert logged(driver.root(entry(), device=6)) == []
+
+
+def test_l1_jobs_go_on_while_a_root_is_paused() -> None:
+    """L1 needs no frame file."""
+    driver = Driver()
+    driver.listed(stream())
+    driver.root(problem="is missing")
+    assert StartL1(2, RUN, IMG) in driver.ingested()
+
+
+def test_a_run_that_is_deleted_after_the_close_is_removed() -> None:
+    """Its directory gone from a healthy root: removed, no error; it comes back unharmed."""
+    driver = done_run(IMG)
+    other = entry("other.pffd")
+    assert "run.removed" in logged(driver.root(other))
+    assert driver.state.runs[RUN].state == "removed"
+    assert driver.status() is StreamStatus.REMOVED
+    assert "run.discovered" in logged(driver.root(other, entry()))
+    driver.look()
+    driver.now_s += 10
+    driver.send(Tick)
+    assert started(driver.look(stream(store=Store.SAME, has_l1=True))) == []
+    assert driver.status() is StreamStatus.DONE
+
+
+def test_a_source_deleted_after_the_close_is_removed() -> None:
+    """Frame files gone from a done run: the stream is removed and nothing is done."""
+    driver = done_run(IMG, PH)
+    driver.root(entry(mtime_ns=2))
+    driver.look(digest="d2")
+    driver.now_s += 10
+    driver.send(Tick)
+    some_gone = stream(IMG, "f2", store=Store.SOURCE_GONE, has_l1=True)
+    out = driver.look(some_gone, digest="d2")
+    assert (started(out), logged(out)) == ([], [])
+    assert driver.status(IMG) is StreamStatus.REMOVED
+    assert driver.status(PH) is StreamStatus.REMOVED
+
+
+def test_an_l0_deleted_after_the_close_is_removed_and_not_done_again() -> None:
+    """A recheck that misses the store makes the stream removed; a retry does it anew."""
+    driver = done_run(IMG)
+    driver.now_s += 1000
+    driver.root(entry())
+    out = driver.look(stream(store=Store.ABSENT))
+    assert started(out) == []
+    assert driver.status() is StreamStatus.REMOVED
+    assert started(driver.send(RetryAsked, run=RUN)) == [(RUN, IMG)]
+
+
+def test_an_l0_deleted_before_its_l1_is_removed() -> None:
+    """An L1 job without an L0 store leads to a listing, which finds the store gone."""
+    driver = Driver()
+    driver.listed(stream())
+    driver.ingested()
+    out = driver.l1_made(outcome=Outcome.MISSING, is_changed=False)
+    assert LookAtRun(ROOT, RUN, with_streams=True) in out
+    driver.look(stream(store=Store.ABSENT))
+    assert driver.status() is StreamStatus.REMOVED
+    assert driver.state.runs[RUN].is_complete
+
+
+def test_a_retry_queues_what_is_quarantined() -> None:
+    """Without rebuild: quarantined streams again; done ones only have their L1 checked."""
+    driver = Driver()
+    driver.listed(stream(IMG), stream(PH))
+    driver.ingested(IMG, outcome=Outcome.CORRUPT, reason="no header")
+    driver.ingested(PH)
+    driver.l1_made(PH)
+    out = driver.send(RetryAsked, run=RUN)
+    assert logged(out) == ["run.retried", "stream.queued"]
+    assert started(out) == [(RUN, IMG)]
+    assert StartL1(2, RUN, PH, refresh=True) in out
+
+
+def test_a_rebuild_makes_every_store_anew() -> None:
+    """With rebuild every stream is ingested anew, and its L1 made."""
+    driver = done_run(IMG)
+    out = driver.send(RetryAsked, run=RUN, rebuild=True)
+    assert out[-1] == StartIngest(ROOT, 5, 1, RUN, IMG, "f1", rebuild=True)
+    assert StartL1(2, RUN, IMG, refresh=True) in driver.ingested()
+    assert not driver.state.runs[RUN].streams[IMG].rebuild
+
+
+def test_a_rebuild_that_fails_for_now_stays_a_rebuild() -> None:
+    """The next attempt of a postponed rebuild rebuilds too."""
+    driver = done_run(IMG)
+    driver.send(RetryAsked, run=RUN, rebuild=True)
+    driver.ingested(outcome=Outcome.FAILED)
+    out = driver.send(Tick, after_s=5)
+    assert StartIngest(ROOT, 5, 1, RUN, IMG, "f1", rebuild=True) in out
+
+
+def test_a_retry_of_an_unknown_run_is_refused() -> None:
+    """The refusal is logged."""
+    assert logged(Driver().send(RetryAsked, run="nothing.pffd")) == ["retry.refused"]
+
+
+def test_one_name_under_two_roots_is_refused_once() -> None:
+    """The second run of a name is refused with one line, and never looked at."""
+    driver = Driver(roots=(ROOT, "/other"))
+    driver.root(entry())
+    for expected in (["run.refused"], []):
+        assert logged(driver.root(entry(), root="/other")) == expected
+    assert driver.state.runs[RUN].root == ROOT
+
+
+def test_refused_names_are_logged_once_and_escaped() -> None:
+    """A name with control characters is one line, said once while it is there."""
+    driver = Driver()
+    bad = "evil\n.pffd"
+    out = driver.root(refused=((bad, "has control characters"),), n_entries=1)
+    assert [i.run for i in out if isinstance(i, Log)] == ["evil\\n.pffd"]
+    assert logged(driver.root(refused=((bad, "has control characters"),), n_entries=1)) == []
+
+
+def test_an_archive_is_left_alone() -> None:
+    """Runs before ignore_before are not discovered."""
+    driver = Driver(replace(SETTINGS, ignore_before_ns=100))
+    out = driver.root(entry("old.pffd", start_ns=99), entry("new.pffd", start_ns=100))
+    assert [i.run for i in out if isinstance(i, Log)] == ["new.pffd"]
+
+
+def test_a_run_without_frames_completes_with_no_stream() -> None:
+    """Only empty frame files: finished and completed, 0 streams."""
+    driver = Driver()
+    driver.root(entry())
+    driver.look()
+    driver.now_s += 10
+    driver.send(Tick)
+    out = driver.send(
+        RunSeen,
+        run=RUN,
+        began_s=driver.now_s,
+        digest="d1",
+        markers=("run_complete",),
+        streams=(),
+        n_empty_files=4,
+    )
+    assert logged(out) == ["run.finished", "run.completed"]
+
+
+def test_cut_short_files_are_reported_once() -> None:
+    """A cut file makes a warning line with its first close, not with each repeat."""
+    driver = Driver()
+    driver.listed(stream())
+    assert logged(driver.ingested(cut_short=("x.pff: 3 bytes left",))) == [
+        "file.cut_short",
+        "stream.closed",
+    ]
+    driver.l1_made()
+    driver.send(RetryAsked, run=RUN, rebuild=True)
+    assert logged(driver.ingested(cut_short=("x.pff: 3 bytes left",))) == ["stream.closed"]
+
+
+def test_hints_that_come_fast_share_one_look() -> None:
+    """Notices bring the next look forward, but no closer than the debounce time."""
+    driver = Driver()
+    driver.root(entry())
+    driver.look(markers=())
+    assert driver.send(Hinted, root=ROOT, run=RUN, after_s=0.1) == []
+    assert driver.send(Hinted, root=ROOT, run=RUN, after_s=0.1) == []
+    looks = [i for i in driver.send(Tick, after_s=0.8) if isinstance(i, LookAtRun)]
+    assert looks == [LookAtRun(ROOT, RUN, with_streams=False)]
+
+
+def test_a_hint_of_an_unknown_run_brings_the_rescan_forward() -> None:
+    """A new directory is found without waiting for rescan_s."""
+    driver = Driver()
+    driver.root()
+    assert driver.send(Hinted, root=ROOT, run="new.pffd", after_s=5) == [ScanRoot(ROOT)]
+
+
+def test_a_run_that_cannot_be_read_is_said_once() -> None:
+    """Permission denied: a warning, and another look with the next rescan."""
+    driver = Driver()
+    driver.root(entry())
+    assert logged(driver.look(problem="cannot be read: Permission denied")) == ["run.unreadable"]
+    assert LookAtRun(ROOT, RUN, with_streams=False) in driver.root(entry())
+    assert logged(driver.look(problem="cannot be read: Permission denied")) == []
+
+
+def test_stopping_asks_the_jobs_and_exits_after_the_last() -> None:
+    """Nothing new starts; the exit comes with the end of the last job."""
+    driver = Driver()
+    driver.listed(stream(IMG), stream(PH), stream("dp_ph256.module_2"))
+    assert driver.send(StopAsked) == [StopJobs()]
+    assert driver.ingested(IMG, outcome=Outcome.STOPPED) == [SaveRun(RUN)]
+    out = driver.ingested(PH)
+    assert out[-1] == Exit(0)
+    assert started(out) == []
+
+
+def test_an_idle_service_stops_at_once() -> None:
+    """Without jobs the exit comes with the request."""
+    assert Driver().send(StopAsked) == [StopJobs(), Exit(0)]
+
+
+def test_a_broken_invariant_stops_the_service() -> None:
+    """What cannot be, is: stop with exit code 1 before it spreads."""
+    driver = Driver()
+    driver.listed(stream())
+    out = driver.ingested(outcome=Outcome.BROKEN, reason="cannot be")
+    assert logged(out) == ["service.failed"]
+    assert out[-1] == Exit(1)
+
+
+def test_a_restart_knows_what_is_done_and_looks_for_missing_l1s() -> None:
+    """Done runs of the ledger are listed once in the background; nothing is queued."""
+    before = done_run(IMG)
+    driver = Driver(runs=tuple(before.state.runs.values()))
+    out = driver.root(entry())
+    assert out == [LookAtRun(ROOT, RUN, with_streams=True)]
+    out = driver.look(stream(store=Store.SAME, has_l1=True))
+    assert (started(out), logged(out)) == ([], [])
+
+
+def test_a_restart_in_the_middle_settles_and_goes_on() -> None:
+    """A stream that was under way waits for this process's own looks, then is queued."""
+    before = Driver()
+    before.listed(stream())
+    driver = Driver(runs=tuple(before.state.runs.values()))
+    assert driver.status() is StreamStatus.WAITING
+    driver.root(entry())
+    assert started(driver.look(stream(store=Store.OPEN))) == []
+    driver.now_s += 10
+    driver.send(Tick)
+    assert started(driver.look(stream(store=Store.OPEN))) == [(RUN, IMG)]
+
+
+def test_a_run_of_a_root_that_is_configured_no_more_can_turn_up_in_another() -> None:
+    """A moved data root does not make its runs refused for ever."""
+    before = done_run(IMG)
+    driver = Driver(roots=("/new",), runs=tuple(before.state.runs.values()))
+    out = driver.root(entry(), root="/new")
+    assert logged(out) == ["run.discovered"]
+    assert driver.state.runs[RUN].root == "/new"
+
+
+def test_new_settings_hold_from_now_on() -> None:
+    """A re-read config counts for the next job and look."""
+    driver = Driver(replace(SETTINGS, max_streams=1))
+    driver.listed(stream(IMG), stream(PH))
+    out = driver.send(Reconfigured, settings=SETTINGS)
+    assert started(out) == [(RUN, PH)]
