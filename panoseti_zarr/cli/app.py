@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from types import FrameType
 from typing import Annotated
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for _name, _command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "streams": streams,
     "convert": convert,
     "baseline": baseline,
@@ -47,7 +48,9 @@ for _name, _command in {
     "simulate": simulate,
     "check-config": check_config,
     "demo": demo,
-}.items():
+}
+
+for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 
 
