@@ -6,11 +6,13 @@ not the loop.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +34,11 @@ from panoseti_zarr.config import Config
 if TYPE_CHECKING:
     from daemon.metrics import Metrics
 
-EVERY_S = 0.5
-"""Seconds between two status files while something happens."""
+LEAST_PAUSE_S = 0.05
+"""Seconds between two status files while something happens, at least."""
+
+PAUSE_FACTOR = 10
+"""How many times longer than the last writing the pause after it is, at least."""
 
 HEARTBEAT_S = 30.0
 """Seconds between two status files while nothing does."""
@@ -85,6 +90,7 @@ class Recorder:
         self._is_writing = False
         self._has_news = True
         self._written_s = 0.0
+        self._pause_s = LEAST_PAUSE_S
         self._notified_s = 0.0
         self._metrics = _start_metrics(config.metrics.port)
 
@@ -116,7 +122,7 @@ class Recorder:
     def turn(self) -> None:
         """Do what is due, once a turn of the loop."""
         now_s = time.monotonic()
-        if not self._is_writing and self._is_due(now_s):
+        if self.next_due_s() <= now_s:
             self._write(now_s)
         if now_s - self._notified_s >= min(1.0, (self._notifier.watchdog_s or 4.0) / 4):
             self._notified_s = now_s
@@ -136,9 +142,12 @@ class Recorder:
         if self._metrics:
             self._metrics.close()
 
-    def _is_due(self, now_s: float) -> bool:
+    def next_due_s(self) -> float:
+        """Return the monotonic time at which the files are to be written again."""
+        if self._is_writing:
+            return math.inf
         has_news = self._has_news or self._unsaved or self._forgotten
-        return now_s - self._written_s >= (EVERY_S if has_news else HEARTBEAT_S)
+        return self._written_s + (self._pause_s if has_news else HEARTBEAT_S)
 
     def _write(self, now_s: float) -> None:
         rows = [rows_of(self._state.runs[name], self._offset_ns) for name in self._unsaved]
@@ -157,6 +166,7 @@ class Recorder:
         forgotten: list[Path],
     ) -> None:
         """Write, in the lane's thread. The stores are the truth: a failure is said, no more."""
+        began_s = time.monotonic()
         try:
             self._ledger.save(rows, volumes)
             for path in forgotten:
@@ -167,10 +177,11 @@ class Recorder:
             write_snapshot(self._state_dir, document)
         except OSError as error:
             get_logger().error("status.failed", reason=str(error))
-        self._post(self._written)
+        self._post(partial(self._written, time.monotonic() - began_s))
 
-    def _written(self) -> None:
+    def _written(self, took_s: float) -> None:
         self._is_writing = False
+        self._pause_s = max(LEAST_PAUSE_S, PAUSE_FACTOR * took_s)
 
     def _facts(self) -> Facts:
         return Facts(

@@ -143,7 +143,8 @@ class Service:
         """Handle what has come, or the passing of time."""
         now_s = time.monotonic()
         due_s = self._state.next_due_s(now_s)
-        wait_s = TURN_S if due_s is None else min(TURN_S, max(0.0, due_s - now_s))
+        due_s = min(self._recorder.next_due_s(), now_s + TURN_S if due_s is None else due_s)
+        wait_s = min(TURN_S, max(0.0, due_s - now_s))
         try:
             self._take(self._inbox.get(timeout=wait_s))
             for _ in range(_MAX_EVENTS_A_TURN):
