@@ -23,8 +23,9 @@ def run_in_order(
     executor: Executor,
     task: Callable[..., R],
     arguments: Iterable[tuple[object, ...]],
-    take: Callable[[R], None],
+    take: Callable[[list[R]], None],
     *,
+    n_at_once: int | None = None,
     check_stop: Callable[[], None],
 ) -> None:
     """Run a task on each tuple of arguments, and take the results in the order of these.
@@ -39,7 +40,9 @@ def run_in_order(
     arguments : iterable of tuple
         Of each task.
     take : callable
-        Called with each result, in this thread.
+        Called with the next results, at least one, in this thread.
+    n_at_once : int, optional
+        Tasks under way; by default as many as the executor's slots and some more.
     check_stop : callable
         Raises when the work is to stop.
 
@@ -50,7 +53,8 @@ def run_in_order(
     """
     waiting = iter(arguments)
     running: deque[Future[R]] = deque()
-    n_at_once = executor.n_slots + _N_AHEAD
+    if n_at_once is None:
+        n_at_once = executor.n_slots + _N_AHEAD
     try:
         while True:
             while len(running) < n_at_once and (next_one := next(waiting, None)) is not None:
@@ -60,9 +64,16 @@ def run_in_order(
             while not wait_for([running[0]], timeout=_POLL_S).done:
                 check_stop()
             check_stop()
-            take(running.popleft().result())
+            results = [running.popleft().result()]
+            while running and _has_result(running[0]):
+                results.append(running.popleft().result())
+            take(results)
     finally:
         for future in running:
             future.cancel()
         # Threads cannot be interrupted; what they still stage must not outlive the sweep.
         wait_for([future for future in running if not future.cancelled()])
+
+
+def _has_result(future: Future[R]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

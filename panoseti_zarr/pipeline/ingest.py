@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from concurrent.futures import wait as wait_for
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -45,11 +42,9 @@ from panoseti_zarr.io.store import L0Writer, open_writer
 from panoseti_zarr.io.tasks import ChunkJob, StagedChunk, compare_chunk, write_chunk
 from panoseti_zarr.io.zarr_metadata import Json
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, SourceFile, StreamKey
+from panoseti_zarr.pipeline.flow import run_in_order
 
 R = TypeVar("R")
-
-_POLL_S = 0.2
-"""How often a coordinator that waits for a task looks whether it is to stop."""
 
 
 @dataclass(frozen=True)
@@ -235,10 +230,8 @@ class _Append:
         check_unchanged(self._listing, self._key)
         found = reconcile(state.source_files if state else (), n_committed, self._sources)
         time_chunk = state.time_chunk if state else self._settings.time_chunk
-        for _ in self._run_tasks(
-            compare_chunk, plan_reread(self._sources, found.reread, time_chunk)
-        ):
-            pass
+        rereads = plan_reread(self._sources, found.reread, time_chunk)
+        self._run(compare_chunk, rereads, lambda _: None)
         has_new = found.n_available > n_committed
         is_closed = state is not None and state.closed
         if found.is_removed or not (has_new or (close and not is_closed)):
@@ -246,41 +239,33 @@ class _Append:
         # The partial chunk at the end is written also where the stream cannot close yet: what
         # could be read is there for its readers, and a longer chunk replaces it.
         plans = plan_chunks(self._sources, n_committed, time_chunk, close=True)
+        self._writer.begin()
         reached("append.planned")
-        n_left = len(plans)
-        for batch in self._run_tasks(write_chunk, plans):
-            n_left -= len(batch)
-            self._commit(batch, close=close and n_left == 0)
+
+        def commit(batch: list[StagedChunk]) -> None:
+            self._commit(batch, close=close and batch[-1].plan.index == plans[-1].index)
+
+        self._run(write_chunk, plans, commit)
         if not plans:
             self._commit([], close=close)
         return True
 
-    def _run_tasks(
-        self, task: Callable[[ChunkJob], R], plans: Sequence[ChunkPlan]
-    ) -> Iterator[list[R]]:
-        """Run a task on each plan; yield the results in the order of plans, in batches."""
-        if not plans:
-            return
-        waiting = deque(plans)
-        running: deque[Future[R]] = deque()
-        # While this thread commits, no slot may stand idle.
-        window = min(2 * self._executor.n_slots, self._settings.max_concurrent_writes)
-        try:
-            while waiting or running:
-                while waiting and len(running) < window:
-                    running.append(self._executor.submit(task, self._job(waiting.popleft())))
-                while not wait_for([running[0]], timeout=_POLL_S).done:
-                    self._check_stop()
-                self._check_stop()
-                batch = []
-                while running and running[0].done():
-                    batch.append(running.popleft().result())
-                yield batch
-        finally:
-            for future in running:
-                future.cancel()
-            # Threads cannot be interrupted; what they still stage must not outlive the sweep.
-            wait_for([future for future in running if not future.cancelled()])
+    def _run(
+        self,
+        task: Callable[[ChunkJob], R],
+        plans: Sequence[ChunkPlan],
+        take: Callable[[list[R]], None],
+    ) -> None:
+        """Run a task on each plan, and take the results in the order of plans."""
+        run_in_order(
+            self._executor,
+            task,
+            ((self._job(plan),) for plan in plans),
+            take,
+            # While this thread commits, no slot may stand idle.
+            n_at_once=min(2 * self._executor.n_slots, self._settings.max_concurrent_writes),
+            check_stop=self._check_stop,
+        )
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

@@ -275,7 +275,11 @@ class _Build:
         arguments: Iterable[tuple[object, ...]],
         take: Callable[[R], None],
     ) -> None:
-        run_in_order(self._executor, task, arguments, take, check_stop=self._check_stop)
+        def take_all(results: list[R]) -> None:
+            for result in results:
+                take(result)
+
+        run_in_order(self._executor, task, arguments, take_all, check_stop=self._check_stop)
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
