@@ -40,10 +40,14 @@ def sync_file(path: Path | str) -> None:
 
 def sync_tree(root: Path) -> None:
     """Make every file and directory at and below ``root`` durable, files first."""
-    for directory, _, files in os.walk(root, topdown=False):
+    for directory, _, files in os.walk(root, topdown=False, onerror=_fail):
         for name in files:
             sync_file(os.path.join(directory, name))
         sync_directory(directory)
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def write_file(path: Path | str, data: bytes, *, dir_fd: int | None = None) -> None:

@@ -9,7 +9,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from panoseti_zarr.errors import StoreLockedError, one_line
+from panoseti_zarr.errors import StoreLockedError, TransientIOError, one_line
+from panoseti_zarr.io.durable import open_directory
 
 
 @contextlib.contextmanager
@@ -45,6 +46,45 @@ def lock_directory(fd: int, name: str) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise StoreLockedError(f"{name} is being written by another process") from None
+
+
+@contextlib.contextmanager
+def staging_lock(staging: Path) -> Iterator[None]:
+    """Make and lock the directory in which one store's chunks are staged.
+
+    Parameters
+    ----------
+    staging : Path
+        Of the store's name, below the ``.staging`` of its directory, which must be there.
+
+    Raises
+    ------
+    StoreLockedError
+        Another process has it.
+    TransientIOError
+        It cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            _make_staging(staging)
+            lock_directory(stack.enter_context(open_directory(staging)), staging.name)
+        except OSError as error:
+            raise TransientIOError(
+                f"cannot stage: {error.strerror}", path=str(staging.parent)
+            ) from None
+        yield
+
+
+def _make_staging(staging: Path) -> None:
+    while not os.path.lexists(staging):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(staging.parent)
+        try:
+            os.mkdir(staging)
+        except FileNotFoundError:
+            # A writer that ended this moment has removed a `.staging` that was empty.
+            if staging.parent.is_symlink():
+                raise
 
 
 def _lock_current(path: Path, name: str) -> int:

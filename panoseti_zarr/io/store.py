@@ -18,6 +18,7 @@ from pathlib import Path
 from panoseti_zarr.errors import (
     CorruptDataError,
     InvariantError,
+    StoreLockedError,
     TransientIOError,
 )
 from panoseti_zarr.io.arrays import chunk_path
@@ -32,7 +33,7 @@ from panoseti_zarr.io.durable import (
     write_file,
 )
 from panoseti_zarr.io.l0_metadata import L0State, parse_state
-from panoseti_zarr.io.lock import lock_directory, store_lock
+from panoseti_zarr.io.lock import lock_directory, staging_lock, store_lock
 from panoseti_zarr.io.steps import reached
 from panoseti_zarr.io.tasks import StagedChunk, resized
 from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, encode, root_document
@@ -65,6 +66,7 @@ class L0Writer:
         self._l0_dir = l0_dir
         self._cleanup = cleanup
         self._fd: int | None = None
+        self._has_begun = False
 
     def recover(self) -> None:
         """Drop what was not committed (step 0 of the protocol)."""
@@ -78,6 +80,9 @@ class L0Writer:
             return
         try:
             state = self._read_root()
+            # A crash may have come after a rename and before its sync: then nobody was told yet.
+            os.fsync(self._store_fd)
+            sync_directory(self._l0_dir)
             self._restore_arrays(state)
             reached("recover.arrays_restored")
             self._remove_chunks_above(state)
@@ -88,18 +93,51 @@ class L0Writer:
             ) from None
         self.state = state
 
+    def begin(self) -> None:
+        """Make the staging directory; to be called before anything is staged.
+
+        It is locked, so that what is staged and what is half made is this writer's also where the
+        lock file was deleted.
+        """
+        if not self._has_begun:
+            self._cleanup.enter_context(staging_lock(self.staging))
+            self._has_begun = True
+
     def sweep(self) -> None:
         """Leave nothing staged, and no store half made."""
-        remove_tree(self.staging)
+        with contextlib.suppress(FileNotFoundError), open_directory(self.staging) as fd:
+            lock_directory(fd, self._place.name)
+        # Out of the way of late tasks first: they would add to what is being removed.
+        swept = self.staging.with_name(f".{self.staging.name}.swept")
+        remove_tree(swept)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.staging, swept)
+        remove_tree(swept)
         with contextlib.suppress(OSError):
             self.staging.parent.rmdir()
         remove_tree(self._new_path)
         remove_tree(self._hidden)
         remove_tree(self._aside)
 
+    def leave(self) -> None:
+        """Sweep at the end; what cannot be swept now is swept by the next start."""
+        with contextlib.suppress(OSError, StoreLockedError):
+            self.sweep()
+
     def take_place(self) -> None:
-        """Put a store that was written beside its place there, and remove what was there."""
-        swap_in(self.path, self._place, self._aside)
+        """Put a store that was written beside its place there, and remove what was there.
+
+        Raises
+        ------
+        TransientIOError
+            The file system failed.
+        """
+        try:
+            swap_in(self.path, self._place, self._aside)
+        except OSError as error:
+            raise TransientIOError(
+                f"taking the store's place failed: {error.strerror}", path=str(self._place)
+            ) from None
 
     def commit(
         self, staged: Sequence[StagedChunk], n_frames: int, attributes: Json, documents: Json
@@ -174,6 +212,9 @@ class L0Writer:
         held = self._read_root()
         if (held.store_id, held.commit) != (state.store_id, state.commit):
             raise TransientIOError("the store was changed by another writer", path=str(self.path))
+        there = os.stat(self.path, follow_symlinks=False)
+        if not os.path.samestat(there, os.fstat(self._store_fd)):
+            raise TransientIOError("the store was replaced by another", path=str(self.path))
 
     def _restore_arrays(self, state: L0State) -> None:
         """Set every array's document to the last commit, where a crash left it ahead."""
@@ -254,8 +295,9 @@ class L0Writer:
 
         All are written before the first is synced: one journal commit then serves them all.
         """
+        self.begin()
         folder = self.staging / "documents"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         temporaries = {path: folder / str(place) for place, path in enumerate(files)}
         for path, data in files.items():
             write_file(temporaries[path], data)
@@ -292,6 +334,7 @@ def open_writer(l0_dir: Path, name: str, *, beside: bool = False) -> Iterator[L0
         try:
             cleanup.enter_context(store_lock(l0_dir, name))
             writer = L0Writer(l0_dir, name, cleanup, beside=beside)
+            cleanup.callback(writer.leave)
             writer.recover()
         except NotADirectoryError as error:
             raise CorruptDataError(
@@ -302,7 +345,6 @@ def open_writer(l0_dir: Path, name: str, *, beside: bool = False) -> Iterator[L0
             raise TransientIOError(
                 f"cannot open the store for writing: {error.strerror}", path=str(l0_dir / name)
             ) from None
-        cleanup.callback(writer.sweep)
         yield writer
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoseti_zarr.core.append import ChunkPlan
-from panoseti_zarr.errors import SourceChangedError
+from panoseti_zarr.errors import CorruptDataError, SourceChangedError, TransientIOError
 from panoseti_zarr.io.arrays import chunk_path, declared_errors, open_array
 from panoseti_zarr.io.durable import sync_file
 from panoseti_zarr.io.frames import Arrays, read_frames, segment_layout
 from panoseti_zarr.io.steps import reached
-from panoseti_zarr.io.zarr_metadata import Json
+from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS
 
 
@@ -115,9 +115,14 @@ def _compare(job: ChunkJob, arrays: Arrays) -> None:
     if n_compare == 0:
         return
     for path, document in job.documents.items():
-        with declared_errors(f"reading {path} of the store"):
-            array = open_array(job.store, path, document)
-            held = array[start : start + n_compare].read().result()
+        try:
+            with declared_errors(f"reading {path} of the store"):
+                array = open_array(job.store, path, document)
+                held = array[start : start + n_compare].read().result()
+        except CorruptDataError:
+            if os.path.exists(f"{job.store}/{ZARR_JSON}"):
+                raise
+            raise TransientIOError("the store was moved or deleted", path=job.store) from None
         differs = held != arrays[path][:n_compare]
         if differs.any():
             frame = start + int(np.flatnonzero(differs.reshape(n_compare, -1).any(axis=1))[0])
@@ -140,6 +145,8 @@ def _write(job: ChunkJob, arrays: Arrays, folder: str) -> None:
                     arrays[path], can_reference_source_data_indefinitely=True
                 )
             )
+        for write in pending:
+            write.exception()  # waits: of a task that fails, too, nothing may still be written
         for write in pending:
             write.result()
         reached("chunk.written")
