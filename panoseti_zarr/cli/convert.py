@@ -53,8 +53,14 @@ def convert(
         for outcome in outcomes:
             if outcome.result:
                 typer.echo(_line(outcome))
-    if not all(outcome.is_whole for outcome in outcomes):
-        raise typer.Exit(INCOMPLETE)
+    raise typer.Exit(exit_code(outcomes))
+
+
+def exit_code(outcomes: list[StreamOutcome]) -> int:
+    """Return 0 where all is done, 1 where something failed, else `INCOMPLETE`."""
+    if any(outcome.has_failed for outcome in outcomes):
+        return 1
+    return 0 if all(outcome.is_whole for outcome in outcomes) else INCOMPLETE
 
 
 def convert_with_progress(

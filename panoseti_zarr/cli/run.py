@@ -15,7 +15,7 @@ from panoseti_zarr.cli.console import (
     note,
     read_config,
 )
-from panoseti_zarr.cli.convert import INCOMPLETE, convert_with_progress
+from panoseti_zarr.cli.convert import convert_with_progress, exit_code
 
 if TYPE_CHECKING:
     from panoseti_zarr.pipeline.convert import StreamOutcome
@@ -62,8 +62,7 @@ def run(
         )
     else:
         typer.echo(format_table(_HEADER, [_cells(row) for row in rows]))
-    if not all(outcome.is_whole for outcome in outcomes):
-        raise typer.Exit(INCOMPLETE)
+    raise typer.Exit(exit_code(outcomes))
 
 
 _KEYS = ("stream", "step", "state", "n_frames", "seconds", "input_bytes", "store_bytes")
@@ -84,7 +83,7 @@ def _rows(
 
     key, result = str(outcome.key), outcome.result
     if result is None:
-        return [(key, "L0", "quarantined", 0, 0.0, 0, 0)]
+        return [(key, "L0", "failed" if outcome.has_failed else "quarantined", 0, 0.0, 0, 0)]
     l0_bytes = _tree_bytes(result.store_path)
     state = "cut short" if result.cut_short else "done" if result.changed else "unchanged"
     l1 = made.get(key)

@@ -10,7 +10,7 @@ from threading import Event
 
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import Config
-from panoseti_zarr.errors import CorruptDataError, InputError
+from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
 from panoseti_zarr.io.reader import RunListing
 from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.ingest import Commit, IngestResult, ingest_stream
@@ -20,11 +20,25 @@ NO_FRAMES = "No valid PFF files found"
 
 @dataclass(frozen=True)
 class StreamOutcome:
-    """What became of a stream: a result, or the reason why it is quarantined."""
+    """What became of a stream.
+
+    Attributes
+    ----------
+    key : StreamKey
+    result : IngestResult or None
+        None where there is a problem.
+    problem : CorruptDataError or TransientIOError or None
+        Why it is quarantined, or what failed for now.
+    """
 
     key: StreamKey
     result: IngestResult | None
-    problem: CorruptDataError | None
+    problem: CorruptDataError | TransientIOError | None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it may do better another time, as it is (full disk, locked store)."""
+        return isinstance(self.problem, TransientIOError)
 
     @property
     def is_whole(self) -> bool:
@@ -52,14 +66,12 @@ def convert_run(
     Returns
     -------
     list of StreamOutcome
-        By stream. A stream that cannot go on does not stop the others.
+        By stream. One that cannot go on does not stop the others.
 
     Raises
     ------
     InputError
         The run has no frame file.
-    PanosetiZarrError
-        What stops all of them (full disk, locked store), once the others have stopped too.
     """
     if not listing.keys:
         raise InputError(NO_FRAMES, path=str(listing.path))
@@ -75,7 +87,7 @@ def convert_run(
             result = ingest_stream(
                 listing, key, l0_dir, config.pff_to_zarr, executor, on_commit=tell, stop=stop
             )
-        except CorruptDataError as error:
+        except (CorruptDataError, TransientIOError) as error:
             return StreamOutcome(key, None, error)
         return StreamOutcome(key, result, None)
 

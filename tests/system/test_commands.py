@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from panoseti_zarr.io.lock import store_lock
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.io.simulate.defects import CutTail
 
@@ -192,6 +193,7 @@ def test_full_disk(small_run, full_disk):
     """A full disk is one line, nothing stays that looks whole, and with room it goes on."""
     done = run("convert", small_run, full_disk / "l0")
     assert_one_clear_line(done, 1, "No space left on device")
+    assert "dp_img16.module_3: " in done.stderr
     left = [path for path in (full_disk / "l0").iterdir() if path.suffix != ".lock"]
     assert not [path for path in left if "img16" in path.name]
     for store in left:
@@ -246,3 +248,15 @@ def test_a_killed_conversion_goes_on(tmp_path):
     assert stream["n_new_frames"] == 40_000 - before["n_frames"]
     assert run("verify", store, big).returncode == 0
     assert {Path(name).suffix for name in os.listdir(l0_dir)} == {".zarr", ".lock"}
+
+
+def test_a_locked_store_does_not_stop_the_others(small_run, tmp_path):
+    """The stream that another process writes fails with its holder's pid; the others are done."""
+    l0_dir = tmp_path / "l0"
+    l0_dir.mkdir()
+    with store_lock(l0_dir, f"{small_run.name}.dp_img16.module_3.zarr"):
+        done = run("convert", small_run, l0_dir)
+    assert_one_clear_line(done, 1, "dp_img16.module_3: ", f"pid {os.getpid()}")
+    assert [path.name for path in l0_dir.glob("*.zarr")] == [
+        f"{small_run.name}.dp_ph256.module_3.zarr"
+    ]
