@@ -9,18 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from daemon.instructions import (
-    Instruction,
-    Log,
-    StartIngest,
-    StartL1,
-)
-from daemon.messages import (
-    Committed,
-    IngestEnded,
-    L1Ended,
-    Outcome,
-)
+from daemon.instructions import Instruction, Log, StartIngest, StartL1
+from daemon.messages import Committed, IngestEnded, L1Ended, Outcome
 from daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
 from daemon.settings import Settings
 
@@ -141,6 +131,7 @@ class Backlog:
     def _start_ingest(self, run: Run, stream: Stream, place: Place | None) -> Instruction:
         stream.status = StreamStatus.INGESTING
         stream.due_s = None
+        stream.n_bytes = 0 if stream.rebuild else stream.n_bytes
         self.running.add((run.name, stream.key))
         return StartIngest(
             run.root,

@@ -69,6 +69,8 @@ class ClusterLink:
             self._close_executor()
             done.set()
 
+        # One that is only looked for is not worth waiting for.
+        timeout_s = timeout_s if self._executor else min(timeout_s, 1.0)
         self._lanes.submit(_LANE, close)
         return done.wait(timeout_s)
 

@@ -7,7 +7,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "service.started": ("version", "pid", "config", "state_dir"),
     "service.stopping": ("reason",),
     "service.stopped": ("exit_code", "n_abandoned"),
-    "service.failed": ("reason",),
+    "service.failed": ("reason", "exception"),
     "config.noted": ("note",),
     "config.reloaded": ("changed", "needs_restart"),
     "config.refused": ("reason",),

@@ -106,6 +106,9 @@ class Eyes:
         def carry_out() -> None:
             try:
                 change()
+            except FileNotFoundError:
+                # The rescan will tell.
+                return
             except Exception as error:  # noqa: BLE001 - hints only: the rescan does without
                 if root not in self._unwatched:
                     self._unwatched.add(root)

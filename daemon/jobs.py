@@ -11,19 +11,9 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.instructions import (
-    StartIngest,
-    StartL1,
-)
+from daemon.instructions import StartIngest, StartL1
 from daemon.log import get_logger
-from daemon.messages import (
-    Committed,
-    Event,
-    IngestEnded,
-    L1Ended,
-    L1Started,
-    Outcome,
-)
+from daemon.messages import Committed, Event, IngestEnded, L1Ended, L1Started, Outcome
 from daemon.scan import is_inside, stream_digest
 from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import BaselineSubtractConfig, Config

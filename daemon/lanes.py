@@ -7,11 +7,13 @@ own lane and nothing else. The threads are daemons: one that hangs does not keep
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
 Task = Callable[[], None]
+
+_MOMENT_S = 0.1
+"""Enough for a lane that has nothing to do to end."""
 
 
 class Lanes:
@@ -19,7 +21,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._queues: dict[str, SimpleQueue[Task | None]] = {}
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
 
     def submit(self, lane: str, task: Task) -> None:
         """Run a task, which handles its own errors, after those that wait in its lane."""
@@ -28,18 +30,32 @@ class Lanes:
             thread = threading.Thread(
                 target=_work, args=(self._queues[lane],), name=f"lane {lane}", daemon=True
             )
-            self._threads.append(thread)
+            self._threads[lane] = thread
             thread.start()
         self._queues[lane].put(task)
 
-    def close(self, timeout_s: float) -> bool:
-        """Let every lane finish what it has; return whether all did in time."""
+    def close(self, lane: str, timeout_s: float) -> bool:
+        """Let every lane end, and one finish what it has.
+
+        Parameters
+        ----------
+        lane : str
+            The one that is waited for.
+        timeout_s : float
+            How long.
+
+        Returns
+        -------
+        bool
+            Whether all have ended by then.
+        """
         for queue in self._queues.values():
             queue.put(None)
-        deadline_s = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline_s - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        if lane in self._threads:
+            self._threads[lane].join(timeout_s)
+        for thread in self._threads.values():
+            thread.join(_MOMENT_S)
+        return not any(thread.is_alive() for thread in self._threads.values())
 
 
 def _work(queue: SimpleQueue[Task | None]) -> None:

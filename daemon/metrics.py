@@ -58,11 +58,11 @@ class Metrics:
         """Count an event that is an error or a warning."""
         self._errors.labels(event).inc()
 
-    def counted(self, n_waiting: int, n_running: int, n_quarantined: int) -> None:
-        """Show how much there is to do."""
-        self._backlog.set(n_waiting)
-        self._running.set(n_running)
-        self._quarantined.set(n_quarantined)
+    def counted(self, document: dict[str, Any]) -> None:
+        """Show how much there is to do, out of a status document."""
+        self._backlog.set(document["queue"]["n_waiting"])
+        self._running.set(document["queue"]["n_running"])
+        self._quarantined.set(document["totals"]["n_quarantined"])
 
     def close(self) -> None:
         """End the server."""

@@ -12,19 +12,14 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.instructions import (
-    Log,
-)
+from daemon.instructions import Log
 from daemon.lanes import Lanes
 from daemon.ledger import Ledger, Rows, rows_of
 from daemon.log import get_logger
-from daemon.messages import (
-    Started,
-)
+from daemon.messages import Started
 from daemon.notify import Notifier
 from daemon.snapshot import Facts, describe, in_words, write_snapshot
 from daemon.state import ServiceState
@@ -38,12 +33,13 @@ LEAST_PAUSE_S = 0.05
 """Seconds between two status files while something happens, at least."""
 
 PAUSE_FACTOR = 10
-"""How many times longer than the last writing the pause after it is, at least."""
+"""How many times longer than the last one took the next status file waits, at least."""
 
 HEARTBEAT_S = 30.0
 """Seconds between two status files while nothing does."""
 
-_LANE = "records"
+LANE = "records"
+"""In which files are written."""
 
 
 class Recorder:
@@ -127,18 +123,14 @@ class Recorder:
         if now_s - self._notified_s >= min(1.0, (self._notifier.watchdog_s or 4.0) / 4):
             self._notified_s = now_s
             self._notifier.watchdog()
-            self._notifier.status(in_words(self._state))
             if self.phase == "starting":
                 self._notifier.extend_timeout(30)
-            if self._metrics:
-                n_quarantined = sum(run.n_quarantined for run in self._state.runs.values())
-                self._metrics.counted(*self._state.backlog.counts(), n_quarantined)
 
     def close(self) -> None:
-        """Write the last records; the lanes are to be closed after it."""
+        """Write the last records, in `LANE`."""
         self.phase = "stopped"
         self._write(time.monotonic())
-        self._lanes.submit(_LANE, self._ledger.close)
+        self._lanes.submit(LANE, self._ledger.close)
         if self._metrics:
             self._metrics.close()
 
@@ -152,11 +144,13 @@ class Recorder:
     def _write(self, now_s: float) -> None:
         rows = [rows_of(self._state.runs[name], self._offset_ns) for name in self._unsaved]
         document = describe(self._state, self._facts(), time.time_ns(), self._offset_ns)
-        forgotten = self._forgotten
+        self._notifier.status(in_words(document))
+        if self._metrics:
+            self._metrics.counted(document)
+        volumes, forgotten = self._state.volumes(), self._forgotten
         self._unsaved, self._forgotten = set(), []
         self._has_news, self._is_writing, self._written_s = False, True, now_s
-        volumes = self._state.volumes()
-        self._lanes.submit(_LANE, lambda: self._write_files(rows, volumes, document, forgotten))
+        self._lanes.submit(LANE, lambda: self._write_files(rows, volumes, document, forgotten))
 
     def _write_files(
         self,
@@ -166,7 +160,6 @@ class Recorder:
         forgotten: list[Path],
     ) -> None:
         """Write, in the lane's thread. The stores are the truth: a failure is said, no more."""
-        began_s = time.monotonic()
         try:
             self._ledger.save(rows, volumes)
             for path in forgotten:
@@ -177,10 +170,12 @@ class Recorder:
             write_snapshot(self._state_dir, document)
         except OSError as error:
             get_logger().error("status.failed", reason=str(error))
-        self._post(partial(self._written, time.monotonic() - began_s))
+        self._post(self._written)
 
-    def _written(self, took_s: float) -> None:
+    def _written(self) -> None:
+        """Begin the pause: with years of runs a document takes a while, also the loop's time."""
         self._is_writing = False
+        took_s = time.monotonic() - self._written_s
         self._pause_s = max(LEAST_PAUSE_S, PAUSE_FACTOR * took_s)
 
     def _facts(self) -> Facts:

@@ -122,6 +122,8 @@ class Run:
         It could not be looked at, and that was said.
     finished_s, recheck_s : float or None
         Monotonic times: when it was found finished; when its files are looked at again.
+    began_s : float or None
+        Monotonic time at which its streams had work again after none had.
     discovered_s, completed_s : float or None
         Monotonic times.
     reason : str
@@ -151,6 +153,7 @@ class Run:
     finished_s: float | None = None
     completed_s: float | None = None
     recheck_s: float | None = None
+    began_s: float | None = None
     reason: str = ""
     warnings: tuple[str, ...] = ()
     n_empty_files: int = 0

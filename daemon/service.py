@@ -24,6 +24,7 @@ from daemon.lanes import Lanes
 from daemon.ledger import Ledger
 from daemon.log import get_logger, set_level
 from daemon.notify import Notifier
+from daemon.recorder import LANE as RECORDS_LANE
 from daemon.recorder import Recorder
 from daemon.reload import merge
 from daemon.requests import find_requests
@@ -31,7 +32,7 @@ from daemon.settings import Settings
 from daemon.state import ServiceState
 from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
-from panoseti_zarr.errors import ConfigError
+from panoseti_zarr.errors import ConfigError, PanosetiZarrError, one_line
 
 TURN_S = 0.5
 """The longest that the loop waits for an event."""
@@ -41,6 +42,9 @@ STOP_S = 40.0
 
 CLOSE_S = 25.0
 """How long the cluster may take to close."""
+
+WRITE_S = 10.0
+"""How long the last records may take to be written."""
 
 _MAX_EVENTS_A_TURN = 1000
 
@@ -122,14 +126,17 @@ class Service:
             What ended the service before its time.
         """
         roots = tuple(str(root) for root in self._config.daemon.data_root)
-        self._handle(self._recorder.load(roots))
-        self._link.connect()
-        while self._exit_code is None:
-            self._turn()
-        self._finish(self._exit_code)
+        try:
+            self._handle(self._recorder.load(roots))
+            self._link.connect()
+            while self._exit_code is None:
+                self._turn()
+        except Exception as error:  # noqa: BLE001 - the last boundary: close what is open
+            self._fail(error)
+        self._finish()
         if self._error is not None:
             raise self._error
-        return self._exit_code
+        return self._exit_code or 0
 
     def ask_to_stop(self, reason: str) -> None:
         """Ask the loop to end, from any thread or signal handler; a second time, at once."""
@@ -151,7 +158,8 @@ class Service:
                 self._take(self._inbox.get_nowait())
         except Empty:
             self._handle(m.Tick(time.monotonic()))
-        self._take_requests()
+        if self._stop_by_s is None:
+            self._take_requests()
         self._recorder.turn()
         if self._stop_by_s is not None and time.monotonic() > self._stop_by_s:
             self.has_abandoned = True
@@ -215,8 +223,13 @@ class Service:
         self._say(do.Log("cluster.worker_lost", "warning", fields={"worker": worker}))
 
     def _fail(self, error: Exception) -> None:
+        """Note what ends the service before its time: not of its own making, or a mistake."""
         self._error = error
-        self._exit_code = 1
+        self._exit_code = getattr(error, "exit_code", 1)
+        is_declared = isinstance(error, PanosetiZarrError)
+        self._log.critical(
+            "service.failed", reason=one_line(str(error)), exc_info=None if is_declared else error
+        )
 
     def _take_requests(self) -> None:
         """Take what people asked for; of runs that are not known yet, once all roots are."""
@@ -259,16 +272,17 @@ class Service:
         self._say(do.Log("service.stopping", "info", fields={"reason": reason}))
         self._handle(m.StopAsked(time.monotonic()))
 
-    def _finish(self, exit_code: int) -> None:
+    def _finish(self) -> None:
         """Close what is open, each within its time."""
         self._stop.set()
         n_abandoned = len(self._state.backlog.running) if self.has_abandoned else 0
         self._eyes.close()
         is_closed = self._link.close(1.0 if self.has_abandoned else CLOSE_S)
         self._recorder.close()
-        self.has_abandoned = not self._lanes.close(5.0) or self.has_abandoned or not is_closed
-        fields = {"exit_code": exit_code, "n_abandoned": n_abandoned}
-        self._log.info("service.stopped", **fields)
+        self.has_abandoned = (
+            not self._lanes.close(RECORDS_LANE, WRITE_S) or self.has_abandoned or not is_closed
+        )
+        self._log.info("service.stopped", exit_code=self._exit_code, n_abandoned=n_abandoned)
 
 
 def machine_settings(daemon: DaemonConfig) -> Settings:

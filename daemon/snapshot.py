@@ -137,15 +137,14 @@ def empty_snapshot() -> dict[str, Any]:
     }
 
 
-def in_words(state: ServiceState) -> str:
-    """Say in a few words how the service is: systemd's ``STATUS=``."""
-    n_waiting, n_running = state.backlog.counts()
-    n_settling = sum(run.is_settling for run in state.runs.values())
-    n_quarantined = sum(run.n_quarantined for run in state.runs.values())
-    words = [f"{n_settling} runs wait", f"{n_waiting} streams queued", f"{n_running} jobs"]
-    words += [f"{n_quarantined} quarantined"] if n_quarantined else []
-    words += [f"paused: {state.backlog.paused}"] if state.backlog.paused else []
-    words += [f"{root.path} {root.paused}" for root in state.roots.values() if root.paused]
+def in_words(document: dict[str, Any]) -> str:
+    """Say in a few words what a document says: systemd's ``STATUS=``."""
+    queue, totals = document["queue"], document["totals"]
+    n_runs = sum(run["state"] == "waiting" for run in document["runs"])
+    words = [f"{n_runs} runs wait, {queue['n_waiting']} streams queued, {queue['n_running']} jobs"]
+    words += [f"{totals['n_quarantined']} quarantined"] if totals["n_quarantined"] else []
+    words += [f"paused: {queue['paused']}"] if queue["paused"] else []
+    words += [f"{root['path']} {root['paused']}" for root in document["roots"] if root["paused"]]
     return ", ".join(words)
 
 

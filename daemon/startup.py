@@ -6,8 +6,8 @@ import os
 import signal
 import sqlite3
 import sys
-import threading
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from daemon.lock import service_lock
@@ -15,7 +15,7 @@ from daemon.mounts import mount_of
 from daemon.requests import REQUESTS_NAME
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config, find_config, ineffective_keys, load_config
-from panoseti_zarr.errors import ConfigError, InputError, one_line
+from panoseti_zarr.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
@@ -43,6 +43,8 @@ def serve(argument: Path | None) -> int:
     from daemon.notify import Notifier  # noqa: PLC0415
     from daemon.service import Directories, Service  # noqa: PLC0415
 
+    # Until the loop takes it: nothing was begun yet.
+    signal.signal(signal.SIGTERM, _leave)
     config, path = load_service_config(argument)
     if not config.daemon.data_root:
         raise missing_key("data_root", path)
@@ -74,11 +76,7 @@ def serve(argument: Path | None) -> int:
         places = Directories(l0_dir, l1_dir, state_dir)
         service = Service(config, path, places, ledger, Notifier.from_environment())
         _install_signals(service)
-        try:
-            code = service.run()
-        except Exception as error:
-            logger.critical("service.failed", reason=one_line(str(error)))
-            raise
+        code = service.run()
     if service.has_abandoned:
         # Threads that hang in a file system would keep the process for ever.
         sys.stdout.flush()
@@ -131,9 +129,11 @@ def _open_ledger(state_dir: Path) -> Ledger:
         raise InputError(f"cannot open the ledger: {error}", path=str(state_dir)) from None
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 def _install_signals(service: Service) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda n, _: service.ask_to_stop(signal.Signals(n).name))
     signal.signal(signal.SIGHUP, lambda *_: service.ask_to_reload())

@@ -258,6 +258,8 @@ class ServiceState:
         instructions: list[Instruction] = []
         if not all(stream.status in SETTLED for stream in run.streams.values()):
             self.backlog.active.add(run.name)
+            if run.is_complete or run.began_s is None:
+                run.began_s = now_s
             run.is_complete = False
         else:
             self.backlog.active.discard(run.name)
@@ -285,7 +287,7 @@ def _retry(stream: Stream, *, rebuild: bool) -> bool:
 
 
 def _completed(run: Run, now_s: float) -> Log:
-    began_s = now_s if run.finished_s is None else run.finished_s
+    began_s = now_s if run.began_s is None else run.began_s
     fields = {
         "n_streams": len(run.streams),
         "n_frames": sum(stream.n_frames for stream in run.streams.values()),

@@ -8,19 +8,8 @@ passed; then its files are looked at in the background, one run at a time.
 
 from __future__ import annotations
 
-from daemon.instructions import (
-    Instruction,
-    Log,
-    LookAtRun,
-    ScanRoot,
-    WatchRun,
-)
-from daemon.messages import (
-    Hinted,
-    RootSeen,
-    RunEntry,
-    RunSeen,
-)
+from daemon.instructions import Instruction, Log, LookAtRun, ScanRoot, WatchRun
+from daemon.messages import Hinted, RootSeen, RunEntry, RunSeen
 from daemon.places import judge_root
 from daemon.readiness import judge, observe
 from daemon.records import Place, Root, Run
@@ -116,6 +105,7 @@ class Tracker:
         if event.problem:
             return self._not_readable(run, event.problem), False
         run.is_unreadable = False
+        run.reason = ""
         instructions: list[Instruction] = []
         if not run.is_settling:
             if event.digest == run.digest:

@@ -70,6 +70,8 @@ class Watcher:
     def watch_root(self, root: str) -> None:
         """Watch a root, anew where it is another directory than before or its watch has died.
 
+        A new watch gives a hint at once, for what happened before it was there.
+
         Raises
         ------
         OSError
@@ -83,9 +85,10 @@ class Watcher:
                 return
             _unschedule(observer, self._roots.pop(root)[2])
         self._roots[root] = (*identity, self._schedule(root, root))
+        self._hint(root, None)
 
     def watch_run(self, root: str, run: str) -> None:
-        """Watch a run directory, unless many are watched already.
+        """Watch a run directory, unless many are watched already; hints as `watch_root`.
 
         Raises
         ------
@@ -94,6 +97,7 @@ class Watcher:
         """
         if (root, run) not in self._runs and len(self._runs) < MAX_RUN_WATCHES:
             self._runs[root, run] = self._schedule(root, os.path.join(root, run))
+            self._hint(root, run)
 
     def unwatch_run(self, root: str, run: str) -> None:
         """Watch a run directory no longer."""

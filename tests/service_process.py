@@ -18,6 +18,7 @@ from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 
 PATIENCE_S = 60.0
 COMMON_KEYS = {"timestamp", "level", "event"}
+OPTIONAL_KEYS = {"exception"}
 MARKERS = ("recording_ended", "collect_complete", "run_complete")
 
 
@@ -162,7 +163,8 @@ class Station:
         assert self._reader is not None
         self._reader.join(PATIENCE_S)
         for event in self.events:
-            assert event.keys() - COMMON_KEYS == set(EVENTS[event["event"]]), event
+            keys = {*EVENTS[event["event"]]} - OPTIONAL_KEYS
+            assert event.keys() - COMMON_KEYS - OPTIONAL_KEYS == keys, event
         return code
 
     def kill(self) -> None:

@@ -13,9 +13,15 @@ from panoseti_zarr.cli.console import note, read_config
 
 
 def cluster(
-    config: Annotated[Path | None, typer.Argument(help="Configuration file.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration file.")
+    ] = None,
     scheduler_file: Annotated[
-        Path, typer.Argument(help="Written when the cluster is ready, removed when it ends.")
+        Path,
+        typer.Argument(
+            metavar="[SCHEDULER_FILE]",
+            help="Written when the cluster is ready, removed when it ends.",
+        ),
     ] = Path("scheduler.json"),
 ) -> None:
     """Start the Dask cluster of ``[cluster]`` and keep it until SIGINT or SIGTERM.

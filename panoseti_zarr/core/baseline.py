@@ -63,7 +63,8 @@ def subtract_images(
     adc_to_pe : float
         ADC counts of one photo-electron.
     out : ndarray of float32, shape (n_frames, n_pixels)
-        Receives the result: NaN where there is no baseline.
+        Receives the result: NaN where there is no baseline. It may share memory with ``images``
+        where no frame of it ends beyond the same frame of these.
     """
     cuts = np.flatnonzero(np.diff(rows)) + 1
     for start, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(images)], strict=True):
@@ -116,7 +117,8 @@ def keep_pulses(
     thresholds : ndarray of int32, shape (n_rows, n_pixels)
         From `pulse_thresholds`.
     out : ndarray of float32, shape (n_frames, n_pixels)
-        Full of NaN; receives the residuals.
+        Receives the residuals, and NaN where there is none. It may share memory with ``images``
+        where no frame of it ends beyond the same frame of these.
     """
     n_pixels = images.shape[1]
     for begin in range(0, len(images), _FRAMES_PER_STEP):
@@ -125,7 +127,9 @@ def keep_pulses(
         hits = values >= thresholds[row]
         hits &= (row >= 0)[:, np.newaxis]
         frame, pixel = np.divmod(np.flatnonzero(hits), n_pixels)
-        out[begin + frame, pixel] = values[frame, pixel] - pedestals[row[frame], pixel]
+        residuals = values[frame, pixel] - pedestals[row[frame], pixel]
+        out[part] = np.nan
+        out[begin + frame, pixel] = residuals
 
 
 def mask_pixels(out: Float32s, present: Bools, quabos: Ints) -> None:

@@ -54,8 +54,9 @@ def settle(tally: Tally, n_groups: int, is_whole: Bools) -> Statistics:
     """
     row_of_key, group_of_key = np.divmod(tally.groups, n_groups)
     settled = is_whole[row_of_key]
-    rows = np.unique(row_of_key[settled])
-    local = np.searchsorted(rows, row_of_key) * n_groups + group_of_key
+    is_found = np.bincount(row_of_key[settled], minlength=len(is_whole)) > 0
+    rows = np.flatnonzero(is_found)
+    local = (np.cumsum(is_found) - 1)[row_of_key] * n_groups + group_of_key
     median, sigma = medians_and_sigmas(tally.regrouped(local, settled), len(rows) * n_groups)
     shape = (len(rows), n_groups)
     partial = tally.regrouped(tally.groups, ~settled)

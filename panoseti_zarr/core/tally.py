@@ -21,7 +21,8 @@ _VALUE_OFFSET = 1 << (_VALUE_BITS - 1)
 VALUE_LIMIT = _VALUE_OFFSET
 """Values lie in ``[-VALUE_LIMIT, VALUE_LIMIT)``; twice a difference of two uint16 does."""
 
-_BLOCK_VALUES = 1 << 18
+_BLOCK_VALUES = 1 << 16
+_MAX_OUTSIDE = 1 << 18
 _MAX_BINS = 1 << 19
 _MIN_WIDTH = 64
 _USUAL = 0.99
@@ -76,16 +77,27 @@ NO_TALLY = Tally(np.empty(0, np.int64), np.empty(0, np.int64))
 
 @dataclass(frozen=True)
 class _Bins:
-    """The values that are counted in an array: ``width`` of them from each group's ``low``.
+    """The values that are counted in an array.
 
-    ``lowest``, ``highest`` and ``offsets`` have one number for each pixel; the bin of a value is
-    the value plus its pixel's offset, and the last bin is for what does not count.
+    Attributes
+    ----------
+    width : int
+        Values of a group that have a bin each; one more bin is for those outside.
+    low : ndarray of int64, shape (n_groups,)
+        The least value with a bin.
+    lows : ndarray of unsigned int, shape (n_pixels,)
+        The same for each pixel, wrapped around as the values are.
+    limits : ndarray of unsigned int, shape (n_pixels,), or None
+        ``width`` for each pixel; None where all values have a bin.
+    offsets : ndarray of int64, shape (n_pixels,)
+        The first bin of each pixel's group.
+    counts : ndarray of int64, shape (n_rows, n_groups, width + 1)
     """
 
     width: int
     low: Int64
-    lowest: Ints
-    highest: Ints
+    lows: Ints
+    limits: Ints | None
     offsets: Int64
     counts: Int64
 
@@ -110,7 +122,8 @@ class TallyBuilder:
         self._n_groups = int(self._groups.max()) + 1
         self._n_rows = n_rows
         self._bins: _Bins | None = None
-        self._outside: list[Tally] = []
+        self._outside = NO_TALLY
+        self._outside_keys: list[Int64] = []
 
     def add(self, values: Ints, *, keep: Bools | None = None, rows: Ints | None = None) -> None:
         """Count the values of some frames.
@@ -128,7 +141,8 @@ class TallyBuilder:
             return
         if self._bins is None:
             self._bins = self._make_bins(values)
-        step = max(1, _BLOCK_VALUES // len(self._groups))
+        n_values = max(_BLOCK_VALUES, self._bins.counts[0].size)
+        step = max(1, n_values // len(self._groups))
         for start in range(0, len(values), step):
             part = slice(start, start + step)
             self._add(
@@ -142,38 +156,51 @@ class TallyBuilder:
         """Return what was counted."""
         if self._bins is None:
             return NO_TALLY
-        counts = self._bins.counts[:-1]
+        counts = self._bins.counts[:, :, :-1].reshape(-1)
         used = np.flatnonzero(counts)
         groups, offsets = np.divmod(used, self._bins.width)
         values = offsets + self._bins.low[groups % self._n_groups]
-        return merge_tallies([Tally(_keys(groups, values), counts[used]), *self._outside])
+        self._fold_outside()
+        return merge_tallies([Tally(_keys(groups, values), counts[used]), self._outside])
 
     def _add(self, bins: _Bins, values: Ints, keep: Bools | None, rows: Int64 | None) -> None:
-        clipped = np.maximum(values, bins.lowest)
-        np.minimum(clipped, bins.highest, out=clipped)
-        places = clipped + bins.offsets
+        # Distances from the least value wrap around, so that one comparison is for both ends.
+        distances = values.view(bins.lows.dtype) - bins.lows
+        if bins.limits is not None:
+            np.minimum(distances, bins.limits, out=distances)
+        places = distances + bins.offsets
+        first, n_rows = 0, 1
         if rows is not None:
-            places += (rows * (self._n_groups * bins.width))[:, np.newaxis]
+            first = int(rows.min())
+            n_rows = int(rows.max()) - first + 1
+            if n_rows > 1:
+                places += ((rows - first) * bins.counts[0].size)[:, np.newaxis]
         places = places.ravel()
-        uncounted = len(bins.counts) - 1
+        n_bins = n_rows * bins.counts[0].size
         if keep is not None:
-            places[np.flatnonzero(~keep)] = uncounted
-            clipped = np.where(keep, clipped, values)
-        outside = np.flatnonzero(clipped != values)
-        if outside.size:
-            places[outside] = uncounted
-            self._add_outside(values, outside, rows)
-        np.add(bins.counts, np.bincount(places, minlength=uncounted + 1), out=bins.counts)
+            places[np.flatnonzero(~keep)] = n_bins
+        found = np.bincount(places, minlength=n_bins)[:n_bins].reshape(n_rows, -1, bins.width + 1)
+        if found[:, :, -1].any():
+            is_outside = distances == bins.width
+            if keep is not None:
+                is_outside &= keep
+            self._add_outside(values, np.flatnonzero(is_outside), rows)
+        counts = bins.counts[first : first + n_rows]
+        np.add(counts, found, out=counts)
 
     def _add_outside(self, values: Ints, outside: Int64, rows: Int64 | None) -> None:
         frames, pixels = np.divmod(outside, len(self._groups))
         groups = self._groups[pixels]
         if rows is not None:
             groups = groups + rows[frames] * self._n_groups
-        keys = _keys(groups, values[frames, pixels])
-        self._outside.append(_summed(keys, np.ones(len(keys), np.int64)))
-        if len(self._outside) > 1 and sum(len(t.keys) for t in self._outside) > _BLOCK_VALUES:
-            self._outside = [merge_tallies(self._outside)]
+        self._outside_keys.append(_keys(groups, values[frames, pixels]))
+        if sum(map(len, self._outside_keys)) > _MAX_OUTSIDE:
+            self._fold_outside()
+
+    def _fold_outside(self) -> None:
+        keys = np.concatenate([np.empty(0, np.int64), *self._outside_keys])
+        self._outside = merge_tallies([self._outside, _summed(keys, np.ones_like(keys))])
+        self._outside_keys = []
 
     def _make_bins(self, values: Ints) -> _Bins:
         """Choose which values to count in an array, by a sample of the first frames."""
@@ -187,15 +214,18 @@ class TallyBuilder:
         n_all = self._n_groups * self._n_rows
         width = 4 * int(distances[int(_USUAL * len(distances))]) + 1
         width = min(max(width, _MIN_WIDTH), max(_MAX_BINS // n_all, _MIN_WIDTH))
-        low = middle - width // 2
         info = np.iinfo(values.dtype)
+        width = min(width, int(info.max) - int(info.min) + 1)
+        unsigned = np.dtype(f"u{values.itemsize}")
+        has_all = width == 1 << 8 * values.itemsize
+        low = np.clip(middle - width // 2, int(info.min), int(info.max) - width + 1)
         return _Bins(
             width=width,
             low=low,
-            lowest=np.maximum(low, info.min)[self._groups].astype(values.dtype),
-            highest=np.minimum(low + width - 1, info.max)[self._groups].astype(values.dtype),
-            offsets=(np.arange(self._n_groups) * width - low)[self._groups],
-            counts=np.zeros(n_all * width + 1, np.int64),
+            lows=low.astype(values.dtype).view(unsigned)[self._groups],
+            limits=None if has_all else np.full(len(self._groups), width, unsigned),
+            offsets=(np.arange(self._n_groups) * (width + 1))[self._groups],
+            counts=np.zeros((self._n_rows, self._n_groups, width + 1), np.int64),
         )
 
 
@@ -237,6 +267,8 @@ def _summed(keys: Int64, counts: Int64) -> Tally:
     """Sort keys, and add up the counts of equal ones."""
     if len(keys) == 0:
         return NO_TALLY
+    if np.all(keys[1:] > keys[:-1]):
+        return Tally(keys, counts)
     order = np.argsort(keys, kind="stable")
     keys, counts = keys[order], counts[order]
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))

@@ -10,15 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import tensorstore as ts
 
 from panoseti_zarr.errors import CorruptDataError, TransientIOError
+from panoseti_zarr.io.allocator import keep_freed_memory
 from panoseti_zarr.io.zarr_metadata import Json
+
+# Here, because every process that works on chunks comes by: commands, service, workers.
+keep_freed_memory()
 
 _SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
 
 
-def open_array(store: Path | str, path: str, document: Json, *, n_encoding: int = 1) -> Any:
+def open_array(
+    store: Path | str, path: str, document: Json, *, n_encoding: int = 1
+) -> Any:
     """Open an array without reading or writing its metadata.
 
     Parameters
@@ -46,6 +53,11 @@ def open_array(store: Path | str, path: str, document: Json, *, n_encoding: int 
         "fill_missing_data_reads": False,
     }
     return ts.open(spec, open=True, assume_metadata=True, context=_context(n_encoding)).result()
+
+
+def read_into(array: Any, out: npt.NDArray[Any]) -> None:
+    """Read an array of TensorStore into memory that is there; ``out`` has its shape and dtype."""
+    ts.array(out, copy=False, write=True).write(array).result()
 
 
 @functools.lru_cache(maxsize=8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from panoseti_zarr.core.append import ChunkPlan, Segment
 from panoseti_zarr.core.pff import HeaderDecoder
 from panoseti_zarr.core.times import times_and_quality
 from panoseti_zarr.errors import InvariantError, SourceChangedError
+from panoseti_zarr.io.buffers import scratch
 from panoseti_zarr.io.reader import identity_of, open_source
 from panoseti_zarr.model import FrameLayout, Product, array_specs, header_specs
 
@@ -49,7 +49,7 @@ def read_frames(plan: ChunkPlan, product: Product, max_read_bytes: int) -> Array
     """
     n_frames = plan.stop - plan.start
     arrays = {
-        spec.path: _scratch(spec.path, (n_frames, *spec.frame_shape), spec.dtype)
+        spec.path: scratch(spec.path, (n_frames, *spec.frame_shape), spec.dtype)
         for spec in array_specs(product)
     }
     headers = [arrays[spec.path] for spec in header_specs(product)]
@@ -85,7 +85,7 @@ def _read_blocks(segment: Segment, max_read_bytes: int) -> Iterator[npt.NDArray[
     """Yield the frames of a segment, (n, frame_bytes) each; a block is gone at the next one."""
     source, layout = segment.source, segment_layout(segment)
     block_frames = max(1, min(_READ_BYTES, max_read_bytes) // layout.frame_bytes)
-    buffer = _scratch("file", (block_frames, layout.frame_bytes), np.dtype(np.uint8))
+    buffer = scratch("file", (block_frames, layout.frame_bytes), np.dtype(np.uint8))
     stop = segment.first_frame + segment.n_frames
     with open_source(source.path) as fd:
         _check_identity(fd, segment)
@@ -114,19 +114,3 @@ def _fill(fd: int, buffer: npt.NDArray[np.uint8], offset: int) -> bool:
 def _check_identity(fd: int, segment: Segment) -> None:
     if identity_of(os.fstat(fd)) != segment.source.identity:
         raise SourceChangedError("file changed while it was read", path=segment.source.name)
-
-
-_thread_buffers = threading.local()
-
-
-def _scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> npt.NDArray[Any]:
-    """Return an uninitialised array in memory that this thread keeps.
-
-    The first touch of fresh memory costs as much as the work on it; a thread has one chunk at a
-    time in hand, so it can have the same memory each time.
-    """
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
-    buffers: dict[str, npt.NDArray[np.uint8]] = _thread_buffers.__dict__
-    if name not in buffers or buffers[name].size < n_bytes:
-        buffers[name] = np.empty(n_bytes, np.uint8)
-    return buffers[name][:n_bytes].view(dtype).reshape(shape)

@@ -26,7 +26,7 @@ from panoseti_zarr.core.statistics import (
 )
 from panoseti_zarr.core.tally import NO_TALLY
 from panoseti_zarr.core.windows import WindowFinder, Windows, first_window, position_windows
-from panoseti_zarr.io.arrays import chunk_path, declared_errors, open_array
+from panoseti_zarr.io.arrays import declared_errors, open_array
 from panoseti_zarr.io.durable import sync_file
 from panoseti_zarr.io.l1_baseline import (
     BaselineFiles,
@@ -39,13 +39,15 @@ from panoseti_zarr.io.l1_baseline import (
 )
 from panoseti_zarr.io.l1_job import (
     L1Job,
+    encoding,
     exchange_quarters,
     find_present,
+    image_buffers,
     read_array,
     read_boards,
     read_images,
 )
-from panoseti_zarr.io.l1_store import StagedL1Chunk, copy_chunks, new_attempt
+from panoseti_zarr.io.l1_store import StagedL1Chunk, copy_chunks, new_attempt, staged_path
 from panoseti_zarr.io.tasks import resized
 
 Ints = npt.NDArray[np.integer]
@@ -117,24 +119,25 @@ def subtract_chunk(
     windows = load_windows(windows_path, job.n_frames)
     start, stop = job.chunk_range(index)
     frames = slice(start, stop)
+    _, chunk = image_buffers(job, stop - start)
+    out = chunk[: stop - start]
     images, quality = read_images(job, frames), read_array(job, "quality", frames)
     positions = np.arange(start, stop)
     if job.layout.is_pulse_height:
         boards = read_boards(job, frames, quality)
         rows = windows.rows_of_positions(positions, boards)
-        pixels = _subtract_pulses(job, images, quality, rows, baseline)
+        _subtract_pulses(job, images, quality, rows, baseline, out)
     else:
         rows = windows.rows_of(0, positions)
-        pixels = _subtract_images(job, images, quality, rows, baseline)
+        _subtract_images(job, images, quality, rows, baseline, out)
     attempt, folder = new_attempt(job.staging)
     with declared_errors(f"writing chunk {index}"):
-        document = resized(job.image_document, stop)
-        array = open_array(folder, "images", document)
-        frame_pixels = pixels.reshape(stop - start, job.layout.height, job.layout.width)
-        array[frames].write(frame_pixels, can_reference_source_data_indefinitely=True).result()
-        sync_file(f"{folder}/{chunk_path('images', index, frame_pixels.ndim)}")
-        others = {path: doc for path, doc in job.documents.items() if path != "images"}
-        copy_chunks(job.store, folder, others, index)
+        chunk[stop - start :] = np.nan
+        _write_pixels(job, folder, chunk, index)
+        copy_chunks(job.store, folder, (path for path in job.documents if path != "images"), index)
+        # After all is written: the first call makes most of it durable.
+        for path in job.documents:
+            sync_file(staged_path(folder, path, index))
     return StagedL1Chunk(index, attempt)
 
 
@@ -187,44 +190,58 @@ def _count_blocks(job: L1Job, windows: Windows, start: int, stop: int) -> str:
 
 
 def _subtract_images(
-    job: L1Job, images: Ints, quality: Ints, rows: Int64, baseline: BaselineFiles
-) -> Float32s:
+    job: L1Job,
+    images: Ints,
+    quality: Ints,
+    rows: Int64,
+    baseline: BaselineFiles,
+    out: Float32s,
+) -> None:
+    """Fill ``out``, in whose memory ``images`` may lie as `image_buffers` says."""
     rows_here, local = np.unique(rows, return_inverse=True)
     block_medians = baseline.load("block_median", rows_here)
     supermedian = baseline.load("supermedian", np.arange(1))[0]
-    blocks = job.blocks
-    out = np.empty(images.shape, np.float32)
-    for begin in range(0, len(images), job.settings.compute_chunk_size):
-        part = slice(begin, begin + job.settings.compute_chunk_size)
+    blocks, adc_to_pe = job.blocks, job.settings.img_adc_to_pe
+    for part in _parts(len(images), job.settings.compute_chunk_size):
         subtract_images(
-            images[part],
-            local[part],
-            block_medians,
-            supermedian,
-            blocks,
-            job.settings.img_adc_to_pe,
-            out[part],
+            images[part], local[part], block_medians, supermedian, blocks, adc_to_pe, out[part]
         )
     mask_pixels(out, present_quabos(quality, job.layout), job.quabos)
-    return out
 
 
 def _subtract_pulses(
-    job: L1Job, images: Ints, quality: Ints, rows: Int64, baseline: BaselineFiles
-) -> Float32s:
-    out = np.full(images.shape, np.nan, np.float32)
+    job: L1Job,
+    images: Ints,
+    quality: Ints,
+    rows: Int64,
+    baseline: BaselineFiles,
+    out: Float32s,
+) -> None:
+    """Fill ``out``, in whose memory ``images`` may lie as `image_buffers` says."""
     rows_here = np.unique(rows[rows >= 0])
     if not len(rows_here):
-        return out
+        out.fill(np.nan)
+        return
     local = np.where(rows < 0, rows, np.searchsorted(rows_here, rows))
     pedestals = baseline.load("pedestal", rows_here)
     thresholds = pulse_thresholds(
         pedestals, baseline.load("sigma", rows_here), job.settings.ph_sigma_threshold
     )
-    for begin in range(0, len(images), job.settings.compute_chunk_size):
-        part = slice(begin, begin + job.settings.compute_chunk_size)
+    for part in _parts(len(images), job.settings.compute_chunk_size):
         frames = exchange_quarters(job, images[part])
         keep_pulses(frames, local[part], pedestals, thresholds, out[part])
     if (present := find_present(job, quality)) is not None:
         mask_pixels(out, present, job.quabos)
-    return out
+
+
+def _parts(n_frames: int, step: int) -> list[slice]:
+    return [slice(start, start + step) for start in range(0, n_frames, step)]
+
+
+def _write_pixels(job: L1Job, folder: str, chunk: Float32s, index: int) -> None:
+    start, stop = index * job.time_chunk, (index + 1) * job.time_chunk
+    array = open_array(folder, "images", resized(job.image_document, stop))
+    pixels = chunk.reshape(-1, job.layout.height, job.layout.width)
+    # A whole chunk is encoded from our buffer, without a copy: nothing touches it before the end.
+    with encoding:
+        array[start:stop].write(pixels, can_reference_source_data_indefinitely=True).result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +16,22 @@ from panoseti_zarr.core.masks import (
     quabo_of_pixels,
     swap_quarters,
 )
-from panoseti_zarr.io.arrays import declared_errors, open_array
+from panoseti_zarr.io.arrays import declared_errors, open_array, read_into
+from panoseti_zarr.io.buffers import scratch
+from panoseti_zarr.io.l1_metadata import PIXEL_DTYPE
 from panoseti_zarr.io.zarr_metadata import Json
 from panoseti_zarr.model import PRODUCTS, HeaderForm, Product
 
 Ints = npt.NDArray[np.integer]
+Float32s = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-_MOST_FRAMES = 1024
+_decoding = threading.Lock()
+encoding = threading.Lock()
+"""Held while a chunk of images is encoded. A process decodes one at a time, and encodes one: what
+TensorStore needs for it is as much again as the buffers of a task."""
+
+_MOST_FRAMES = 4096
 
 
 @dataclass(frozen=True)
@@ -116,10 +125,41 @@ def read_array(job: L1Job, path: str, frames: slice) -> Ints:
         return np.asarray(open_array(job.store, path, job.documents[path])[frames].read().result())
 
 
+def image_buffers(job: L1Job, n_frames: int) -> tuple[Ints, Float32s]:
+    """Return memory of this thread for raw images and for the chunk that they become.
+
+    Both share it, the raw images at its end: frame after frame, what is written never reaches
+    those that are still to be read.
+
+    Returns
+    -------
+    images : ndarray of the product's dtype, shape (n_frames, n_pixels)
+    chunk : ndarray of float32, shape (time_chunk, n_pixels)
+    """
+    n_pixels = job.layout.height * job.layout.width
+    chunk = scratch("images", (job.time_chunk, n_pixels), PIXEL_DTYPE)
+    n_bytes = n_frames * job.layout.pixel_bytes
+    end = chunk.reshape(-1).view(np.uint8)[chunk.nbytes - n_bytes :]
+    return end.view(job.layout.dtype).reshape(n_frames, n_pixels), chunk
+
+
 def read_images(job: L1Job, frames: slice) -> Ints:
-    """Read images as an array of shape (n_frames, n_pixels); errors as `read_array`."""
-    images = read_array(job, "images", frames)
-    return images.reshape(len(images), -1)
+    """Read images into `image_buffers`, where they are gone at the next call.
+
+    Returns
+    -------
+    ndarray of the product's dtype, shape (n_frames, n_pixels)
+
+    Raises
+    ------
+    CorruptDataError, TransientIOError
+        As `read_array`.
+    """
+    images, _ = image_buffers(job, len(range(*frames.indices(job.n_frames))))
+    with _decoding, declared_errors("reading images of the L0 store"):
+        array = open_array(job.store, "images", job.documents["images"])
+        read_into(array[frames], images.reshape(-1, job.layout.height, job.layout.width))
+    return images
 
 
 def read_boards(job: L1Job, frames: slice, quality: Ints) -> Ints:

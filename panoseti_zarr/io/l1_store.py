@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,9 @@ from panoseti_zarr.io.durable import (
     swap_in,
     sync_directory,
     sync_file,
-    sync_tree,
     write_file,
 )
-from panoseti_zarr.io.l1_metadata import is_l1_store
+from panoseti_zarr.io.l1_metadata import BASELINE, is_l1_store
 from panoseti_zarr.io.lock import store_lock
 from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, encode, root_document
 
@@ -85,22 +84,16 @@ class L1Builder:
         """Move a staged chunk of some arrays into the new store."""
         folder = self.staging / staged.attempt
         for array in arrays:
-            path = chunk_path(array, staged.index, len(self._documents[array]["shape"]))
-            target = self.new_path / path
+            target = self.new_path / _chunk_path(array, staged.index)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staged_path(str(folder), array, path), target)
+            os.rename(staged_path(str(folder), array, staged.index), target)
         remove_tree(folder)
 
     def publish(self, attributes: Json) -> int:
         """Make the new store durable and put it in its place; return its size in bytes."""
         root = encode(root_document(attributes, self._documents))
         write_file(self.new_path / ZARR_JSON, root)
-        sync_tree(self.new_path)
-        n_bytes = sum(
-            os.path.getsize(os.path.join(directory, name))
-            for directory, _, names in os.walk(self.new_path)
-            for name in names
-        )
+        n_bytes = _sync_new(self.new_path)
         refuse_foreign(self.path)
         swap_in(self.new_path, self.path, self._aside)
         return n_bytes
@@ -149,33 +142,57 @@ def refuse_foreign(path: Path) -> None:
         )
 
 
-def staged_path(folder: str, array: str, path: str) -> str:
+def staged_path(folder: str, array: str, index: int) -> str:
     """Return where a staged chunk lies: ``images`` as in a store, small ones side by side."""
-    return f"{folder}/{path}" if array == "images" else f"{folder}/{array.replace('/', '.')}"
+    if array == "images":
+        return f"{folder}/{_chunk_path(array, index)}"
+    return f"{folder}/{array.replace('/', '.')}"
 
 
-def copy_chunks(store: str, folder: str, arrays: dict[str, Json], index: int) -> None:
-    """Copy the stored bytes of a chunk of some arrays into a staging folder, durably.
+def copy_chunks(store: str, folder: str, arrays: Iterable[str], index: int) -> None:
+    """Copy the stored bytes of a chunk of some arrays into a staging folder.
 
     Raises
     ------
     CorruptDataError
         A chunk is not there.
     """
-    for array, document in arrays.items():
-        path = chunk_path(array, index, len(document["shape"]))
-        target = staged_path(folder, array, path)
+    for array in arrays:
+        path = _chunk_path(array, index)
         try:
-            shutil.copyfile(f"{store}/{path}", target)
+            shutil.copyfile(f"{store}/{path}", staged_path(folder, array, index))
         except FileNotFoundError:
             raise CorruptDataError(f"chunk {path} is missing", path=store) from None
-        sync_file(target)
 
 
 def new_attempt(staging: str) -> tuple[str, str]:
     """Return the random name of a new folder in a staging directory, and its path."""
     attempt = uuid.uuid4().hex
     return attempt, os.path.join(staging, attempt)
+
+
+def _chunk_path(array: str, index: int) -> str:
+    return chunk_path(array, index, 3 if array == "images" else 1)
+
+
+def _sync_new(root: Path) -> int:
+    """Make a new store durable; return its size, bytes.
+
+    Staged chunks are durable already, but for their names.
+    """
+    n_bytes = 0
+    for directory, _, names in os.walk(root, topdown=False, onerror=_fail):
+        for name in names:
+            path = os.path.join(directory, name)
+            n_bytes += os.path.getsize(path)
+            if name == ZARR_JSON or BASELINE in Path(directory).relative_to(root).parts:
+                sync_file(path)
+        sync_directory(directory)
+    return n_bytes
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _sweep_quietly(builder: L1Builder) -> None:

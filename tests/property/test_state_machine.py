@@ -15,13 +15,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings as hypothesis_settings
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from daemon.instructions import (
     CheckOutputs,

@@ -4,10 +4,13 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from service_process import Station, make_run, mark_finished
+from service_process import Station, environment, make_run, mark_finished
 from stores import chunk_digests, frame_files, snapshot
 
 from panoseti_zarr.io.simulate import StreamPlan
@@ -58,6 +61,17 @@ def test_a_run_is_ingested_once_its_markers_are_there(station):
         assert station.command_verify(stream, run) == 0
     assert station.stop() == 0
     assert station.names("service.")[-2:] == ["service.stopping", "service.stopped"]
+
+
+@pytest.mark.parametrize("watch", ["inotify", "polling"])
+def test_notices_come_before_the_rescan(station, watch):
+    """With an hour between rescans, a new run and its markers are still found at once."""
+    station.write_config(rescan_s=3600, watch=watch)
+    station.start()
+    run = make_run(station.data, markers=())
+    station.wait_for("run.discovered")
+    mark_finished(run)
+    station.wait_for("run.completed", n_quarantined=0)
 
 
 def test_status_tells_before_during_and_after(station):
@@ -514,3 +528,132 @@ def test_nothing_is_writable_for_everybody(station):
     for place in (station.l0, station.l1, station.state):
         for path in (place, *place.rglob("*")):
             assert not path.stat().st_mode & 0o002, path
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mount small file systems below a test's directory, where that is allowed."""
+    mounted = []
+
+    def mount_at(place: Path, size: str = "64m") -> None:
+        place.mkdir(exist_ok=True)
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", place.name, str(place)]
+        if subprocess.run(words, capture_output=True, check=False).returncode:
+            pytest.skip("mounting is not allowed here")
+        mounted.append(place)
+
+    yield mount_at
+    for place in reversed(mounted):
+        subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
+
+
+def test_an_unmounted_data_root_is_waited_for(station, mount):
+    """Unmounted under the service, the root is paused; mounted again, it goes on."""
+    make_run(station.data, day=20)
+    aside = station.base / "aside"
+    station.data.rename(aside)
+    mount(station.data)
+    shutil.copytree(aside, station.data, dirs_exist_ok=True)
+    station.start()
+    station.wait_for("run.completed")
+    subprocess.run(["umount", str(station.data)], check=True)
+    assert "empty where it was not" in station.wait_for("root.paused")["reason"]
+    station.rescans()
+    assert station.find("run.removed") == []
+    (station.data / "stray.pffd").mkdir()
+    station.rescans()
+    assert "another file system" in station.status()["roots"][0]["paused"]
+    assert station.find("run.removed") == []
+
+
+def test_nothing_is_written_into_a_bare_mount_point(station, mount):
+    """With the stores' file system unmounted, the queue waits, also over a restart."""
+    mount(station.l0)
+    make_run(station.data, day=20)
+    station.start()
+    station.wait_for("run.completed")
+    subprocess.run(["umount", str(station.l0)], check=True)
+    assert "l0_dir" in station.wait_for("queue.paused")["reason"]
+    run = make_run(station.data, day=21)
+    station.wait_for("run.discovered", run=run.name)
+    station.rescans(6)
+    assert os.listdir(station.l0) == []
+    station.stop()
+    station.start()
+    station.wait_for("queue.paused")
+    station.rescans(6)
+    assert os.listdir(station.l0) == []
+    assert set(station.states().values()) == {"done"}
+    mount(station.l0)
+    station.wait_for("run.completed", run=run.name)
+
+
+def test_a_full_disk_is_waited_for(station, mount):
+    """Out of space in the middle of a stream: postponed, and done when there is room again."""
+    mount(station.l0, "4m")
+    station.write_config(min_free_gb=0)
+    run = make_run(station.data, StreamPlan("img16", 1, 6_000))
+    station.start()
+    station.wait_for("stream.postponed")
+    assert station.find("stream.quarantined") == []
+    subprocess.run(["mount", "-o", "remount,size=64m", str(station.l0)], check=True)
+    station.wait_for("run.completed", n_frames=6_000, n_quarantined=0)
+    assert station.command_verify(IMG, run) == 0
+
+
+@pytest.fixture
+def dask(free_port):
+    """A Dask scheduler on a fixed port and its workers, each of which can be ended."""
+    processes = []
+
+    def start(kind: str) -> subprocess.Popen:
+        address = f"tcp://127.0.0.1:{free_port}"
+        words = {
+            "scheduler": f"--host 127.0.0.1 --port {free_port} --dashboard-address 127.0.0.1:0",
+            "worker": f"{address} --host 127.0.0.1 --nthreads 1 --no-dashboard",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dask", kind, *words[kind].split()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, free_port):
+    """No scheduler at first; then one that is killed in the middle and started again."""
+    address = f'scheduler_address = "tcp://127.0.0.1:{free_port}"'
+    station.write_config(f'[cluster]\nuse_cluster = true\ntype = "address"\n{address}')
+    make_run(station.data, StreamPlan("img16", 1, 40_000))
+    station.start(ready=False)
+    station.wait_for("run.finished")
+    assert station.status()["service"]["phase"] == "starting"
+    scheduler = dask("scheduler")
+    dask("worker")
+    station.wait_for("stream.committed")
+    scheduler.kill()
+    scheduler.wait()
+    station.wait_for("stream.postponed")
+    dask("scheduler")
+    dask("worker")
+    station.wait_for("run.completed", n_frames=40_000, n_quarantined=0)
+    assert station.stop() == 0
+
+
+def test_a_stop_while_the_cluster_is_looked_for_is_prompt(station, free_port):
+    """Nobody answers: SIGTERM still ends the service at once, with exit code 0."""
+    address = f'scheduler_address = "tcp://127.0.0.1:{free_port}"'
+    station.write_config(f'[cluster]\nuse_cluster = true\ntype = "address"\n{address}')
+    station.start(ready=False)
+    station.wait_for("root.scanned")
+    began_s = time.monotonic()
+    assert station.stop() == 0
+    assert time.monotonic() - began_s < 10
+    assert station.names("service.")[-1] == "service.stopped"

@@ -580,6 +580,15 @@ def test_a_retry_queues_what_is_quarantined() -> None:
     assert StartL1(2, RUN, PH, refresh=True) in out
 
 
+def test_a_completion_after_a_retry_counts_from_the_retry() -> None:
+    """The seconds of the second completion are not those since the first."""
+    driver = done_run(IMG)
+    driver.now_s += 5000
+    driver.send(RetryAsked, run=RUN)
+    out = driver.l1_made(after_s=2, is_changed=False)
+    assert [i.fields["seconds"] for i in out if isinstance(i, Log)] == [2.0]
+
+
 def test_a_rebuild_makes_every_store_anew() -> None:
     """With rebuild every stream is ingested anew, and its L1 made."""
     driver = done_run(IMG)
