@@ -14,12 +14,12 @@ from panoseti_zarr.cli.console import note, read_config
 
 def cluster(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration file.")
+        Path | None, typer.Argument(metavar="CONFIG", help="Configuration file.")
     ] = None,
     scheduler_file: Annotated[
         Path,
         typer.Argument(
-            metavar="[SCHEDULER_FILE]",
+            metavar="SCHEDULER_FILE",
             help="Written when the cluster is ready, removed when it ends.",
         ),
     ] = Path("scheduler.json"),

@@ -30,11 +30,11 @@ def convert(
     obs: Annotated[Path, typer.Argument(metavar="OBS", help="A run directory.")],
     l0_dir: Annotated[Path, typer.Argument(metavar="L0_DIR", help="Where the L0 stores are made.")],
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration file.")
+        Path | None, typer.Argument(metavar="CONFIG", help="Configuration file.")
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Argument(metavar="[SCHEDULER]", help="Address or scheduler file of a Dask cluster."),
+        typer.Argument(metavar="SCHEDULER", help="Address or scheduler file of a Dask cluster."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:

@@ -13,7 +13,7 @@ from panoseti_zarr.cli.console import echo_json
 def verify(
     l0: Annotated[Path, typer.Argument(metavar="L0", help="The L0 store.")],
     obs: Annotated[
-        Path | None, typer.Argument(metavar="[OBS]", help="The run directory it was made from.")
+        Path | None, typer.Argument(metavar="OBS", help="The run directory it was made from.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
