@@ -58,6 +58,10 @@ class Workshop:
     tell: Tell
 
 
+class _StreamGoneError(Exception):
+    """There is no stream any more to make a store of."""
+
+
 def parse_stream(text: str) -> StreamKey:
     """Return the stream that a log or the state machine calls ``dp_img16.module_3``."""
     product, _, module = text.removeprefix("dp_").partition(".module_")
@@ -103,12 +107,12 @@ def run_ingest(job: StartIngest, workshop: Workshop) -> None:
             stop=workshop.stop,
             rebuild=job.rebuild,
         )
-    except FileNotFoundError:
+    except _StreamGoneError:
         workshop.tell(ended(Outcome.MISSING))
     except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
         outcome, reason = judge_error(error, workshop.stop)
         if outcome is Outcome.CORRUPT:
-            outcome, reason = _as_root_stands(job, outcome, reason)
+            outcome, reason = _as_root_stands(job, reason)
         workshop.tell(ended(outcome, reason))
     else:
         workshop.tell(
@@ -187,33 +191,35 @@ def _list_as_known(job: StartIngest, key: StreamKey) -> RunListing | None:
 
     Raises
     ------
-    FileNotFoundError
+    _StreamGoneError
         The run, or the stream in it, is gone.
     """
     path = Path(job.root) / job.run
     if not path.is_dir():
-        raise FileNotFoundError(path)
+        raise _StreamGoneError
     if not is_inside(path, path.parent):
         raise CorruptDataError("leads out of the data root", path=str(path))
     listing = list_run(path)
     if key not in listing.keys:
-        raise FileNotFoundError(path)
+        raise _StreamGoneError
     return listing if stream_digest(listing, key) == job.digest else None
 
 
-def _as_root_stands(job: StartIngest, outcome: Outcome, reason: str) -> tuple[Outcome, str]:
+def _as_root_stands(job: StartIngest, reason: str) -> tuple[Outcome, str]:
     """Do not blame the data for a root that was unmounted, or a run that was removed."""
     try:
         _check_device(Path(job.root), job.root_device, "the data root")
-        if not os.listdir(os.path.join(job.root, job.run)):
-            return Outcome.MISSING, reason
-    except TransientIOError as error:
-        return Outcome.FAILED, str(error)
+        is_there = _has_files(Path(job.root) / job.run)
+    except (OSError, TransientIOError) as error:
+        return Outcome.FAILED, f"the data root is not as it was: {error}"
+    return (Outcome.CORRUPT, reason) if is_there else (Outcome.MISSING, reason)
+
+
+def _has_files(path: Path) -> bool:
+    try:
+        return bool(os.listdir(path))
     except FileNotFoundError:
-        return Outcome.MISSING, reason
-    except OSError as error:
-        return Outcome.FAILED, f"the data root cannot be read: {error.strerror}"
-    return outcome, reason
+        return False
 
 
 def _differs(l1_path: Path, settings: BaselineSubtractConfig) -> bool:

@@ -16,7 +16,7 @@ import panoseti_zarr
 from daemon.events import EVENTS
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 COMMON_KEYS = {"timestamp", "level", "event"}
 OPTIONAL_KEYS = {"exception"}
 MARKERS = ("recording_ended", "collect_complete", "run_complete")

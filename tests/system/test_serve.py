@@ -157,17 +157,17 @@ def test_a_kill_during_the_work_loses_nothing(station, tmp_path, event):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_during_the_work_keeps_what_is_committed(station, number):
     """A signal in the middle: exit 0 soon, and the next start goes on from the last commit."""
-    make_run(station.data, StreamPlan("img16", 1, 40_000))
+    make_run(station.data, StreamPlan("img16", 1, 20_000))
     station.start()
     committed = station.wait_for("stream.committed")["n_frames"]
     assert station.stop(number) == 0
     assert station.find("run.completed") == []
     n_kept = station.find("stream.committed")[-1]["n_frames"]
-    assert committed <= n_kept < 40_000
+    assert committed <= n_kept < 20_000
     station.start()
     first = station.wait_for("stream.committed")
     assert first["n_frames"] - first["n_new_frames"] == n_kept
-    station.wait_for("run.completed", n_frames=40_000)
+    station.wait_for("run.completed", n_frames=20_000)
     assert station.stop() == 0
 
 
@@ -499,7 +499,7 @@ def test_the_service_works_on_a_dask_cluster_and_survives_a_worker(station):
 
     cluster = "[cluster]\nuse_cluster = true\n[cluster.local]\nn_workers = 1\ndashboard_port = 0"
     station.write_config(cluster)
-    make_run(station.data, StreamPlan("img16", 1, 60_000))
+    make_run(station.data, StreamPlan("img16", 1, 20_000))
     station.start()
     station.wait_for("stream.committed")
     workers = [
@@ -510,7 +510,7 @@ def test_the_service_works_on_a_dask_cluster_and_survives_a_worker(station):
     for worker in workers:
         worker.kill()
     station.wait_for("cluster.worker_lost")
-    station.wait_for("run.completed", n_frames=60_000, n_quarantined=0)
+    station.wait_for("run.completed", n_frames=20_000, n_quarantined=0)
     assert station.stop() == 0
     assert not any(line.strip() for line in station.other_lines), station.other_lines
 
@@ -631,7 +631,7 @@ def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, 
     """No scheduler at first; then one that is killed in the middle and started again."""
     address = f'scheduler_address = "tcp://127.0.0.1:{free_port}"'
     station.write_config(f'[cluster]\nuse_cluster = true\ntype = "address"\n{address}')
-    make_run(station.data, StreamPlan("img16", 1, 40_000))
+    make_run(station.data, StreamPlan("img16", 1, 20_000))
     station.start(ready=False)
     station.wait_for("run.finished")
     assert station.status()["service"]["phase"] == "starting"
@@ -643,7 +643,7 @@ def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, 
     station.wait_for("stream.postponed")
     dask("scheduler")
     dask("worker")
-    station.wait_for("run.completed", n_frames=40_000, n_quarantined=0)
+    station.wait_for("run.completed", n_frames=20_000, n_quarantined=0)
     assert station.stop() == 0
 
 

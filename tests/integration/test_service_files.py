@@ -1,0 +1,205 @@
+"""The service's small files: lock, requests, status, ledger."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from service_process import environment
+
+from daemon.ledger import LEDGER_NAME, Ledger, rows_of
+from daemon.lock import LOCK_NAME, is_locked, service_lock
+from daemon.records import Run, Stream, StreamStatus
+from daemon.requests import REQUESTS_NAME, ask_retry, find_requests
+from daemon.snapshot import read_snapshot, write_snapshot
+from panoseti_zarr.config import DaemonConfig
+from panoseti_zarr.errors import InputError
+
+OFFSET_NS = 1_700_000_000 * 10**9
+
+
+def example_run() -> Run:
+    """Return a run with something in every field that the ledger keeps."""
+    streams = {
+        key: Stream(key, status, "d1", is_closed=True, n_frames=7, n_bytes=9, lag_s=1.5, reason=why)
+        for key, status, why in (
+            ("dp_img16.module_10", StreamStatus.DONE, ""),
+            ("dp_img16.module_9", StreamStatus.QUARANTINED, "no\nheader"),
+        )
+    }
+    return Run(
+        "a.pffd",
+        "/data",
+        (0, 5, "a.pffd"),
+        digest="d0",
+        directory_mtime_ns=2**60 + 1,
+        is_complete=True,
+        discovered_s=1.0,
+        finished_s=2.5,
+        warnings=("one", "two"),
+        n_empty_files=3,
+        streams=streams,
+    )
+
+
+class TestLedger:
+    """SQLite in the state directory."""
+
+    def test_gives_back_what_was_saved(self, tmp_path):
+        """Runs, the order of their streams, times, volumes: all as it was."""
+        ledger = Ledger(tmp_path)
+        ledger.save([rows_of(example_run(), OFFSET_NS)], (("/data", "sda1 (ext4)"),))
+        ledger.close()
+        ledger = Ledger(tmp_path)
+        (found,) = ledger.load(OFFSET_NS)
+        assert found == example_run()
+        assert list(found.streams) == list(example_run().streams)
+        assert ledger.volumes() == (("/data", "sda1 (ext4)"),)
+        ledger.close()
+
+    def test_saves_again_what_changed(self, tmp_path):
+        """A stream that is gone from a run is gone from the ledger."""
+        ledger = Ledger(tmp_path)
+        run = example_run()
+        ledger.save([rows_of(run, OFFSET_NS)], ())
+        del run.streams["dp_img16.module_10"]
+        ledger.save([rows_of(run, OFFSET_NS)], ())
+        (found,) = ledger.load(OFFSET_NS)
+        assert list(found.streams) == ["dp_img16.module_9"]
+        ledger.close()
+
+    def test_times_survive_a_reboot(self, tmp_path):
+        """The file holds Unix time: another monotonic clock shifts what is read."""
+        ledger = Ledger(tmp_path)
+        ledger.save([rows_of(example_run(), OFFSET_NS)], ())
+        (found,) = ledger.load(OFFSET_NS + 10**9)
+        assert found.finished_s == 1.5
+        ledger.close()
+
+    @pytest.mark.parametrize("content", [b"not a database at all, but long enough" * 99, b""])
+    def test_a_broken_file_is_put_aside(self, tmp_path, content):
+        """What is no database is kept beside, and an empty ledger begun."""
+        (tmp_path / LEDGER_NAME).write_bytes(content)
+        ledger = Ledger(tmp_path)
+        assert ledger.load(OFFSET_NS) == ()
+        assert bool(ledger.replaced) == bool(content)
+        assert (tmp_path / f"{LEDGER_NAME}.unusable").exists() == bool(content)
+        ledger.close()
+
+    def test_a_later_version_is_put_aside(self, tmp_path):
+        """A ledger of a later program is not misread."""
+        with sqlite3.connect(tmp_path / LEDGER_NAME) as database:
+            database.execute("PRAGMA user_version = 99")
+        database.close()
+        ledger = Ledger(tmp_path)
+        assert "version is 99" in ledger.replaced
+        ledger.close()
+
+    def test_rows_that_make_no_sense_are_put_aside(self, tmp_path):
+        """An unknown state in a row replaces the ledger instead of stopping the service."""
+        ledger = Ledger(tmp_path)
+        ledger.save([rows_of(example_run(), OFFSET_NS)], ())
+        ledger.close()
+        with sqlite3.connect(tmp_path / LEDGER_NAME) as database:
+            database.execute("UPDATE streams SET status = 'dancing'")
+        database.close()
+        ledger = Ledger(tmp_path)
+        assert ledger.load(OFFSET_NS) == ()
+        assert "dancing" in ledger.replaced
+        ledger.close()
+
+
+class TestLock:
+    """One service per state directory."""
+
+    def test_holds_and_names_its_process(self, tmp_path):
+        """While it is held a second one fails, and the message names the pid."""
+        with service_lock(tmp_path):
+            assert is_locked(tmp_path)
+            with pytest.raises(InputError, match=f"pid {os.getpid()}"), service_lock(tmp_path):
+                pass
+        assert not is_locked(tmp_path)
+        assert (tmp_path / LOCK_NAME).exists()
+
+    def test_dies_with_its_process(self, tmp_path):
+        """A process that ends without a word leaves no lock."""
+        script = (
+            "import os, pathlib, sys; from daemon.lock import service_lock\n"
+            "with service_lock(pathlib.Path(sys.argv[1])): os._exit(9)"
+        )
+        subprocess.run([sys.executable, "-c", script, tmp_path], env=environment(), check=False)
+        assert (tmp_path / LOCK_NAME).read_text().strip().isdecimal()
+        assert not is_locked(tmp_path)
+
+    def test_a_directory_without_a_lock_is_not_locked(self, tmp_path):
+        """Nobody ran here."""
+        assert not is_locked(tmp_path)
+        assert os.listdir(tmp_path) == []
+
+    def test_a_link_is_not_followed(self, tmp_path):
+        """A lock file that is a link is refused: it could lead anywhere."""
+        (tmp_path / LOCK_NAME).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(InputError), service_lock(tmp_path):
+            pass
+
+
+class TestRequests:
+    """What `panoseti-zarr retry` leaves for the service."""
+
+    def test_are_found_oldest_first(self, tmp_path):
+        """A request of a run that is in a data root waits until its file is removed."""
+        (tmp_path / REQUESTS_NAME).mkdir()
+        settings = DaemonConfig(data_root=(tmp_path,))
+        for name in ("b.pffd", "a.pffd"):
+            (tmp_path / name).mkdir()
+            ask_retry(settings, tmp_path, name, rebuild=name.startswith("a"))
+        found = find_requests(tmp_path)
+        assert [(r.run, r.rebuild) for r in found] == [("b.pffd", False), ("a.pffd", True)]
+        found[0].path.unlink()
+        assert [r.run for r in find_requests(tmp_path)] == ["a.pffd"]
+
+    def test_a_run_that_only_the_status_knows_is_known(self, tmp_path):
+        """Its directory may be away for now."""
+        (tmp_path / REQUESTS_NAME).mkdir()
+        write_snapshot(tmp_path, {"schema_version": 1, "runs": [{"name": "old.pffd"}]})
+        ask_retry(DaemonConfig(), tmp_path, "old.pffd", rebuild=False)
+        assert len(find_requests(tmp_path)) == 1
+
+    @pytest.mark.parametrize("name", ["nothing.pffd", "..", "", "evil\n.pffd"])
+    def test_an_unknown_run_is_an_error(self, tmp_path, name):
+        """Nothing is left behind."""
+        (tmp_path / REQUESTS_NAME).mkdir()
+        with pytest.raises(InputError, match="no run named"):
+            ask_retry(DaemonConfig(data_root=(tmp_path,)), tmp_path, name, rebuild=False)
+        assert find_requests(tmp_path) == []
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"[]", b"{}", b'{"request": "rm", "run": "a", "rebuild": true}', b"\xff"]
+    )
+    def test_a_file_that_is_no_request_says_why(self, tmp_path, content):
+        """Rubbish in the directory is a problem to log, not an error."""
+        (tmp_path / REQUESTS_NAME).mkdir()
+        (tmp_path / REQUESTS_NAME / "1.json").write_bytes(content)
+        (request,) = find_requests(tmp_path)
+        assert request.problem
+
+
+class TestSnapshot:
+    """The status file."""
+
+    def test_is_replaced_in_one_step_and_holds_no_password(self, tmp_path):
+        """A reader meets the old or the new document, and neither shows a secret."""
+        document = {"schema_version": 1, "runs": [{"reason": "ftp://me:word@host/x"}]}
+        write_snapshot(tmp_path, document)
+        assert "word" not in (tmp_path / "status.json").read_text()
+        found = read_snapshot(tmp_path)
+        assert found is not None
+        assert found["runs"][0]["reason"] == "ftp://***@host/x"
+        assert os.listdir(tmp_path) == ["status.json"]
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": 2}'])
+    def test_what_is_no_snapshot_is_none(self, tmp_path, content):
+        """A torn or foreign file is like none."""
+        (tmp_path / "status.json").write_bytes(content)
+        assert read_snapshot(tmp_path) is None

@@ -1,0 +1,128 @@
+"""Watch notices become hints, by inotify and by polling."""
+
+import threading
+
+import pytest
+
+from daemon.watch import MAX_RUN_WATCHES, HintOnce, Watcher
+
+
+class Hints:
+    """Collects hints, and lets tests wait for one."""
+
+    def __init__(self):
+        self.seen = []
+        self._changed = threading.Condition()
+
+    def __call__(self, root, run):
+        with self._changed:
+            self.seen.append((root, run))
+            self._changed.notify_all()
+
+    def wait_for(self, hint):
+        """Wait until a hint has come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: hint in self.seen, 30), self.seen
+
+
+@pytest.fixture
+def hints():
+    return Hints()
+
+
+@pytest.fixture(params=["inotify", "polling"])
+def watcher(request, hints, monkeypatch):
+    """A watcher of each kind, polling fast."""
+    monkeypatch.setattr("daemon.watch._POLL_S", 0.1)
+    watcher = Watcher(request.param, hints)
+    yield watcher
+    watcher.close()
+
+
+def test_a_new_run_is_a_hint(watcher, hints, tmp_path):
+    """A directory made in a root names its run."""
+    watcher.watch_root(str(tmp_path))
+    (tmp_path / "new.pffd").mkdir()
+    hints.wait_for((str(tmp_path), "new.pffd"))
+
+
+def test_a_marker_in_a_watched_run_is_a_hint(watcher, hints, tmp_path):
+    """A file made in a run names the run."""
+    (tmp_path / "a.pffd").mkdir()
+    watcher.watch_root(str(tmp_path))
+    watcher.watch_run(str(tmp_path), "a.pffd")
+    hints.seen.clear()
+    (tmp_path / "a.pffd" / "run_complete").touch()
+    hints.wait_for((str(tmp_path), "a.pffd"))
+
+
+def test_a_new_watch_is_a_hint_itself(watcher, hints, tmp_path):
+    """What happened before the watch was there is looked for once, not again and again."""
+    (tmp_path / "a.pffd").mkdir()
+    for _ in range(2):
+        watcher.watch_root(str(tmp_path))
+        watcher.watch_run(str(tmp_path), "a.pffd")
+    assert hints.seen == [(str(tmp_path), None), (str(tmp_path), "a.pffd")]
+
+
+def test_something_else_in_a_root_is_a_hint_without_a_run(watcher, hints, tmp_path):
+    """What has no run's name may still be worth a rescan."""
+    watcher.watch_root(str(tmp_path))
+    hints.seen.clear()
+    (tmp_path / "other").mkdir()
+    hints.wait_for((str(tmp_path), None))
+
+
+def test_a_root_that_was_replaced_is_watched_anew(watcher, hints, tmp_path):
+    """After a remount the next listing puts the watch on the new directory."""
+    root = tmp_path / "root"
+    root.mkdir()
+    watcher.watch_root(str(root))
+    root.rename(tmp_path / "old")
+    root.mkdir()
+    watcher.watch_root(str(root))
+    (root / "new.pffd").mkdir()
+    hints.wait_for((str(root), "new.pffd"))
+
+
+def test_a_dead_observer_is_replaced(watcher, hints, tmp_path):
+    """The next listing after an observer's death starts a new one."""
+    watcher.watch_root(str(tmp_path))
+    for observer in watcher._observers.values():
+        observer.stop()
+        observer.join()
+    watcher.watch_root(str(tmp_path))
+    (tmp_path / "new.pffd").mkdir()
+    hints.wait_for((str(tmp_path), "new.pffd"))
+
+
+def test_a_root_that_is_missing_is_an_error(watcher, tmp_path):
+    """Who asked is told; the rescan does without."""
+    with pytest.raises(OSError, match="No such file"):
+        watcher.watch_root(str(tmp_path / "nothing"))
+
+
+def test_watches_of_runs_are_few(hints, tmp_path):
+    """An archive of unfinished runs does not use up the system's watches."""
+    watcher = Watcher("inotify", hints)
+    for number in range(MAX_RUN_WATCHES + 3):
+        (tmp_path / f"{number}.pffd").mkdir()
+        watcher.watch_run(str(tmp_path), f"{number}.pffd")
+    assert len(watcher._runs) == MAX_RUN_WATCHES
+    watcher.unwatch_run(str(tmp_path), "0.pffd")
+    watcher.watch_run(str(tmp_path), f"{MAX_RUN_WATCHES}.pffd")
+    assert len(watcher._runs) == MAX_RUN_WATCHES
+    watcher.close()
+
+
+def test_a_hint_passes_once_until_it_is_taken():
+    """A flood of notices is one hint."""
+    told = []
+    once = HintOnce(lambda root, run: told.append((root, run)))
+    for _ in range(1000):
+        once("/a", "x")
+        once("/a", None)
+    assert told == [("/a", "x"), ("/a", None)]
+    once.taken("/a", "x")
+    once("/a", "x")
+    assert told[2:] == [("/a", "x")]
