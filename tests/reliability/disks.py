@@ -1,0 +1,93 @@
+"""Small file systems that can be filled, broken and cut from power; root only."""
+
+import contextlib
+import fcntl
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_SHUTDOWN = 0x8004587D
+_LOSE_THE_LOG = 2
+
+
+def mount(*words):
+    """Mount, or skip the test where that is not allowed."""
+    done = subprocess.run(["mount", *map(str, words)], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+
+
+def unmount(place):
+    """Unmount; what keeps it busy must not keep it."""
+    if subprocess.run(["umount", place], check=False, capture_output=True).returncode:
+        subprocess.run(["umount", "--lazy", place], check=True)
+        pytest.fail(f"{place} was busy")
+
+
+def remount(place, options):
+    """Change the options of a mount."""
+    subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+
+
+@contextlib.contextmanager
+def memory_disk(place: Path, options: str):
+    """Mount a tmpfs with options (``size=1m``) and give its directory."""
+    place.mkdir()
+    mount("-t", "tmpfs", "-o", options, "tmpfs", place)
+    try:
+        yield place
+    finally:
+        unmount(place)
+
+
+class Ext4Disk:
+    """An ext4 in a file, which keeps after a power cut what was synced and little else.
+
+    Its journal is committed on fsync alone (``commit=300``) and does not order data before names
+    (``data=writeback``, ``noauto_da_alloc``): a missing fsync shows.
+    """
+
+    _OPTIONS = "loop,data=writeback,noauto_da_alloc,commit=300,errors=remount-ro"
+
+    def __init__(self, place: Path, image: Path) -> None:
+        self.place = place
+        self._image = image
+        place.mkdir()
+        with image.open("wb") as opened:
+            opened.truncate(64 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True, capture_output=True)
+        mount("-o", self._OPTIONS, image, place)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        unmount(self.place)
+
+    def cut_power(self) -> None:
+        """From now on every read and write fails, and what was not synced is lost."""
+        fd = os.open(self.place, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, _SHUTDOWN, struct.pack("I", _LOSE_THE_LOG))
+        finally:
+            os.close(fd)
+
+    def fail(self) -> None:
+        """Make the file system find itself damaged: it makes itself read-only."""
+        status = os.stat(self.place)
+        device = Path(f"/sys/dev/block/{os.major(status.st_dev)}:{os.minor(status.st_dev)}")
+        (Path("/sys/fs/ext4") / device.resolve().name / "trigger_fs_error").write_text("1")
+
+    def start_again(self) -> None:
+        """Unmount and mount, as after the power is back."""
+        unmount(self.place)
+        subprocess.run(["mount", "-o", self._OPTIONS, self._image, self.place], check=True)
+
+
+def require_root():
+    """Skip the test for whoever may not mount."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")

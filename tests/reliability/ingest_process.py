@@ -1,0 +1,139 @@
+"""A process that ingests one stream, tells its steps, and stops where it is asked to.
+
+Run with one argument, a JSON object (see `main`). It writes one JSON object a line on stdout:
+``held`` (a step's name; it goes on when a line comes on stdin), ``commit`` (frames committed, and
+durable), ``handed_over`` (a task was written to a file instead of being run), and at the end
+``done`` or ``failed``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import sys
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from panoseti_zarr.cluster import Executor, InProcessExecutor
+from panoseti_zarr.config import PffToZarrConfig
+from panoseti_zarr.errors import PanosetiZarrError
+from panoseti_zarr.io import steps
+from panoseti_zarr.io.reader import list_run
+from panoseti_zarr.pipeline.ingest import Commit, ingest_stream
+
+
+class Narrator:
+    """Tells what happens on stdout, one object a line and one write each, and waits on stdin."""
+
+    def __init__(self, holds: list[dict[str, Any]]) -> None:
+        self._holds = holds
+        self._n_commits = 0
+        self._lock = threading.Lock()
+
+    def tell(self, **what: Any) -> None:
+        """Write a line."""
+        os.write(sys.stdout.fileno(), (json.dumps(what) + "\n").encode())
+
+    def on_step(self, step: str) -> None:
+        """Stop at a step that is held, for as long as nothing comes on stdin."""
+        with self._lock:
+            hold = next((hold for hold in self._holds if self._is_here(hold, step)), None)
+            if hold is None:
+                return
+            self._holds.remove(hold)
+            self.tell(held=step)
+            sys.stdin.readline()
+
+    def on_commit(self, commit: Commit) -> None:
+        """Count and tell a commit."""
+        self._n_commits += 1
+        self.tell(commit=commit.n_frames)
+
+    def _is_here(self, hold: dict[str, Any], step: str) -> bool:
+        return hold["step"] == step and hold["after_commits"] == self._n_commits
+
+
+class HandingOver(Executor):
+    """Writes the first task to a file, for a process of its own; that task never ends here."""
+
+    def __init__(self, path: str, narrator: Narrator) -> None:
+        self._path = Path(path)
+        self._narrator = narrator
+
+    @property
+    def n_slots(self) -> int:
+        """One task at once."""
+        return 1
+
+    def submit(self, function: Any, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Write the task down."""
+        self._path.write_bytes(pickle.dumps((function, args, kwargs)))
+        self._narrator.tell(handed_over=str(self._path))
+        return Future()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def ingest(order: dict[str, Any], narrator: Narrator) -> dict[str, Any]:
+    """Ingest the one stream of a run; return what the result says."""
+    listing = list_run(Path(order["run"]))
+    (key,) = listing.keys
+    executor = (
+        HandingOver(order["hand_over"], narrator)
+        if order.get("hand_over")
+        else InProcessExecutor(1)
+    )
+    with executor:
+        result = ingest_stream(
+            listing,
+            key,
+            Path(order["l0_dir"]),
+            PffToZarrConfig(**order["settings"]),
+            executor,
+            on_commit=narrator.on_commit,
+            rebuild=order.get("rebuild", False),
+        )
+    return {"n_frames": result.n_frames, "changed": result.changed}
+
+
+def run_task(path: str) -> dict[str, Any]:
+    """Run a task that was handed over; return the folder it staged into."""
+    function, args, kwargs = pickle.loads(Path(path).read_bytes())  # noqa: S301 - written by us
+    return {"attempt": function(*args, **kwargs).attempt}
+
+
+def run_task_for_ever(path: str, narrator: Narrator) -> None:
+    """Run a task again and again, as many late tasks of a busy cluster would."""
+    narrator.tell(round=run_task(path))
+    while True:
+        with contextlib.suppress(PanosetiZarrError):  # swept away under it
+            run_task(path)
+
+
+def main() -> None:
+    """Do what the argument asks for.
+
+    Its keys: ``run``, ``l0_dir``, ``settings``, ``rebuild``, ``hand_over`` (a file for the first
+    task); or ``task`` (such a file: run it) and ``for_ever``. And ``holds``, a list of objects
+    with ``step`` and ``after_commits`` (as many commits of this process were told before).
+    """
+    order = json.loads(sys.argv[1])
+    narrator = Narrator(order.get("holds", []))
+    steps.listen(narrator.on_step)
+    if order.get("for_ever"):
+        run_task_for_ever(order["task"], narrator)
+    try:
+        done = run_task(order["task"]) if "task" in order else ingest(order, narrator)
+    except PanosetiZarrError as error:
+        narrator.tell(failed=type(error).__name__, message=str(error))
+    else:
+        narrator.tell(done=done)
+
+
+if __name__ == "__main__":
+    main()

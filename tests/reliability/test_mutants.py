@@ -1,0 +1,18 @@
+"""The mutants can be made: what they change stands in the code as they expect."""
+
+from pathlib import Path
+
+import pytest
+from mutants import MUTANTS
+
+import panoseti_zarr
+
+PACKAGE = Path(panoseti_zarr.__file__).parent
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_can_be_made(mutant):
+    """Each text that a mutant replaces is in its file once; `mutants` then sees it caught."""
+    for file, text, instead in mutant.edits:
+        assert (PACKAGE / file).read_text().count(text) == 1
+        assert instead != text

@@ -1,0 +1,69 @@
+"""A reader in a loop sees whole, committed frames at every moment."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from nights import SETTINGS as SMALL_CHUNKS
+from nights import simulate
+from reference_store import reference_arrays
+from stores import frame_files, ingest
+
+from panoseti_zarr.config import PffToZarrConfig
+from panoseti_zarr.io.l0_metadata import read_state
+
+READER = Path(__file__).with_name("reader_process.py")
+SETTINGS = PffToZarrConfig(time_chunk=4, max_concurrent_writes=1)
+
+
+def ingest_file_by_file(run, growing, l0_dir):
+    """Ingest a run whose files come one by one: the store opens again for each."""
+    shutil.copytree(run, growing, ignore=shutil.ignore_patterns("*dp_*.pff"))
+    n_commits = 0
+    for file in frame_files(run):
+        shutil.copy2(file, growing)
+        result = ingest(growing, l0_dir, SETTINGS)
+        n_commits = read_state(result.store_path).commit
+    return n_commits
+
+
+def test_a_reader_of_an_earlier_commit(night, place):
+    """Who opened the store before reads the same frames after its partial chunk was replaced."""
+    store = ingest(night.first_file, place / "l0", SMALL_CHUNKS).store_path
+    opened = zarr.open_group(store, mode="r", use_consolidated=True)
+    ingest(night.run, place / "l0", SMALL_CHUNKS)
+    assert read_state(store).n_frames == night.n_frames
+    for path, values in night.arrays.items():
+        np.testing.assert_array_equal(opened[path][...], values[:20], err_msg=path)
+
+
+@pytest.mark.parametrize(("product", "n_wanted"), [("ph256", 700), ("img16", 300)])
+def test_a_reader_through_a_thousand_commits(place, product, n_wanted, request, count):
+    """Never a fill value, a ragged length, a frame less than before, or a wrong number."""
+    run = simulate(place / "data", n_frames=72, product=product, files_of=9)
+    np.savez(place / "reference.npz", **reference_arrays(frame_files(run), product))
+    n_commits = n_stores = 0
+    n_wanted *= 10 if request.config.getoption("long", False) else 1
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", READER, place],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        while n_commits < n_wanted:
+            assert reader.poll() is None, reader.communicate()[1]
+            growing = place / f"growing_{n_stores}" / run.name
+            n_commits += ingest_file_by_file(run, growing, place / f"l0_{n_stores}")
+            n_stores += 1
+        (place / "stop").touch()
+        told, stderr = reader.communicate(timeout=60)
+    assert reader.returncode == 0, stderr
+    seen = json.loads(told)
+    count(n_commits=n_commits, **seen)
+    assert seen["n_stores"] > n_stores // 2
+    assert seen["n_advances"] > n_stores
