@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint reliability bench clean
 
 demo: $(READY)
 	$(VENV)/bin/panoseti-zarr demo
@@ -23,6 +23,10 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+reliability: $(READY)
+	$(VENV)/bin/python -m pytest tests/reliability --long --kills 200
+	$(VENV)/bin/python tests/reliability/mutants.py
 
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/bench.py

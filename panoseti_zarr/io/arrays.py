@@ -23,9 +23,7 @@ keep_freed_memory()
 _SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
 
 
-def open_array(
-    store: Path | str, path: str, document: Json, *, n_encoding: int = 1
-) -> Any:
+def open_array(store: Path | str, path: str, document: Json, *, n_encoding: int = 1) -> Any:
     """Open an array without reading or writing its metadata.
 
     Parameters
