@@ -16,7 +16,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from daemon.passwords import hide_passwords
+from panoseti_zarr.core.credentials import without_user_info
 
 _PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 _OURS = "panoseti_zarr"
@@ -102,7 +102,7 @@ def is_journal(stream: TextIO) -> bool:
 def _finish(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Put what every line has first, and take passwords out."""
     common = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    return {key: hide_passwords(value) for key, value in {**common, **event}.items()}
+    return {key: without_user_info(value) for key, value in {**common, **event}.items()}
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from daemon.passwords import hide_passwords
 from daemon.records import Root, Run, Stream, StreamStatus
 from daemon.state import ServiceState
+from panoseti_zarr.core.credentials import without_user_info
 from panoseti_zarr.errors import InputError
 
 SNAPSHOT_NAME = "status.json"
@@ -100,7 +100,7 @@ def describe(state: ServiceState, facts: Facts, now_ns: int, offset_ns: int) -> 
 def write_snapshot(state_dir: Path, document: dict[str, Any]) -> None:
     """Replace the snapshot in one step; durable it need not be."""
     temporary = state_dir / f".{SNAPSHOT_NAME}.tmp"
-    temporary.write_text(json.dumps(hide_passwords(document), separators=(",", ":")))
+    temporary.write_text(json.dumps(without_user_info(document), separators=(",", ":")))
     temporary.replace(state_dir / SNAPSHOT_NAME)
 
 

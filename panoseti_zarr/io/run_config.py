@@ -5,20 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
 
+from panoseti_zarr.core.credentials import without_secrets
 from panoseti_zarr.io.reader import open_source
 
 MAX_FILE_BYTES = 16 * 1024
 """Larger files are recorded by size and sha256 alone."""
-
-REMOVED = "removed"
-
-_USER_INFO = re.compile(r"(?<=://)(?:[^\s/?#]*@|[^\s/@:]*:[^\s@]*@)")
-_SECRET_KEY = re.compile(r"passw|passphrase|secret|token", re.IGNORECASE)
 
 
 def read_run_config(run: Path) -> dict[str, Any]:
@@ -65,23 +60,10 @@ def _describe(path: Path) -> Any:
             content = block if size_bytes <= MAX_FILE_BYTES else b""
     if content:
         try:
-            document = _without_secrets(json.loads(content, parse_constant=str))
+            document = without_secrets(json.loads(content, parse_constant=str))
             json.dumps(document)
         except (ValueError, RecursionError):
             pass
         else:
             return document
     return {"size_bytes": size_bytes, "sha256": digest.hexdigest()}
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, str):
-        return _USER_INFO.sub("", value)
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    if isinstance(value, dict):
-        return {
-            name: REMOVED if _SECRET_KEY.search(name) else _without_secrets(item)
-            for name, item in ((_without_secrets(key), item) for key, item in value.items())
-        }
-    return value

@@ -195,7 +195,7 @@ class TestSnapshot:
         assert "word" not in (tmp_path / "status.json").read_text()
         found = read_snapshot(tmp_path)
         assert found is not None
-        assert found["runs"][0]["reason"] == "ftp://***@host/x"
+        assert found["runs"][0]["reason"] == "ftp://host/x"
         assert os.listdir(tmp_path) == ["status.json"]
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": 2}'])
