@@ -16,6 +16,7 @@ from daemon.requests import REQUESTS_NAME
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config, find_config, ineffective_keys, load_config
 from panoseti_zarr.errors import ConfigError, InputError
+from panoseti_zarr.io.durable import ensure_directory
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
@@ -113,7 +114,7 @@ def missing_key(key: str, path: Path | None) -> ConfigError:
 
 def _make(path: Path, key: str) -> None:
     try:
-        path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        ensure_directory(path, _DIRECTORY_MODE)
     except OSError as error:
         raise ConfigError(
             f"daemon.{key}: cannot make the directory: {error.strerror}", path=str(path)

@@ -44,7 +44,6 @@ def run(
     with make_executor(settings) as executor:
         note(f"cluster: {executor.scheduler_address or 'threads of this process'}")
         outcomes = convert_with_progress(listing, l0_dir, settings, executor)
-        l1_dir.mkdir(parents=True, exist_ok=True)
         for outcome in outcomes:
             if outcome.result is None:
                 continue

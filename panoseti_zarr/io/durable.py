@@ -80,6 +80,15 @@ def make_directories(path: str, *, dir_fd: int) -> None:
             os.mkdir(made, dir_fd=dir_fd)
 
 
+def ensure_directory(path: Path, mode: int = 0o777) -> None:
+    """Make a directory and those above it where they are missing, durably."""
+    path = path.resolve()
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    path.mkdir(mode, parents=True, exist_ok=True)
+    for directory in missing:
+        sync_directory(directory.parent)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a directory and all below it; one that is not there is fine."""
     with contextlib.suppress(FileNotFoundError):

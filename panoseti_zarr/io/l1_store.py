@@ -18,6 +18,7 @@ from pathlib import Path
 from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
 from panoseti_zarr.io.arrays import chunk_path
 from panoseti_zarr.io.durable import (
+    ensure_directory,
     remove_tree,
     swap_in,
     sync_directory,
@@ -116,7 +117,7 @@ def open_builder(path: Path) -> Iterator[L1Builder]:
     builder = L1Builder(path)
     with contextlib.ExitStack() as cleanup:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            ensure_directory(path.parent)
             cleanup.enter_context(store_lock(path.parent, path.name))
             builder.sweep()
             builder.staging.mkdir()

@@ -11,6 +11,7 @@ from threading import Event
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
+from panoseti_zarr.io.durable import ensure_directory
 from panoseti_zarr.io.reader import RunListing
 from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.ingest import Commit, IngestResult, ingest_stream
@@ -75,7 +76,7 @@ def convert_run(
     """
     if not listing.keys:
         raise InputError(NO_FRAMES, path=str(listing.path))
-    l0_dir.mkdir(parents=True, exist_ok=True)
+    ensure_directory(l0_dir)
     stop = Event()
 
     def convert_one(key: StreamKey) -> StreamOutcome:

@@ -123,7 +123,6 @@ def test_no_sync_is_superfluous_or_unseen(short_night, place):
     assert all("/c/0" in path for path in unseen)
 
 
-@pytest.mark.xfail(strict=True, reason="the commands make L0_DIR and sync nothing above it")
 def test_a_new_directory_of_stores(short_night, place):
     """Where L0_DIR is new, its name is durable too before the command ends."""
     l0_dir, trace = place / "made" / "l0", place / "trace"
