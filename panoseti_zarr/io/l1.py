@@ -38,8 +38,9 @@ from panoseti_zarr.io.l1_baseline import (
     save_windows,
 )
 from panoseti_zarr.io.l1_job import (
+    N_CODED,
     L1Job,
-    encoding,
+    coding,
     exchange_quarters,
     find_present,
     image_buffers,
@@ -240,8 +241,10 @@ def _parts(n_frames: int, step: int) -> list[slice]:
 
 def _write_pixels(job: L1Job, folder: str, chunk: Float32s, index: int) -> None:
     start, stop = index * job.time_chunk, (index + 1) * job.time_chunk
-    array = open_array(folder, "images", resized(job.image_document, stop))
+    document = resized(job.image_document, stop)
     pixels = chunk.reshape(-1, job.layout.height, job.layout.width)
-    # A whole chunk is encoded from our buffer, without a copy: nothing touches it before the end.
-    with encoding:
+    with coding:
+        array = open_array(folder, "images", document, n_encoding=N_CODED)
+        # A whole chunk is encoded from our buffer, without a copy: nothing touches it meanwhile.
         array[start:stop].write(pixels, can_reference_source_data_indefinitely=True).result()
+        del array

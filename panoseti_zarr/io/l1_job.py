@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 
@@ -26,10 +27,12 @@ Ints = npt.NDArray[np.integer]
 Float32s = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-_decoding = threading.Lock()
-encoding = threading.Lock()
-"""Held while a chunk of images is encoded. A process decodes one at a time, and encodes one: what
-TensorStore needs for it is as much again as the buffers of a task."""
+N_CODED = max(1, (os.cpu_count() or 1) // 2)
+"""Chunks of images that a process decodes or encodes at once."""
+
+coding = threading.BoundedSemaphore(N_CODED)
+"""Held while one is: TensorStore needs as much memory for it again as the task that waits, and
+keeps it until the array is closed. Half the processors do that, the others the rest."""
 
 _MOST_FRAMES = 4096
 
@@ -156,9 +159,10 @@ def read_images(job: L1Job, frames: slice) -> Ints:
         As `read_array`.
     """
     images, _ = image_buffers(job, len(range(*frames.indices(job.n_frames))))
-    with _decoding, declared_errors("reading images of the L0 store"):
-        array = open_array(job.store, "images", job.documents["images"])
-        read_into(array[frames], images.reshape(-1, job.layout.height, job.layout.width))
+    pixels = images.reshape(-1, job.layout.height, job.layout.width)
+    with coding, declared_errors("reading images of the L0 store"):
+        document = job.documents["images"]
+        read_into(open_array(job.store, "images", document, n_encoding=N_CODED)[frames], pixels)
     return images
 
 

@@ -261,6 +261,36 @@ def test_stream_that_is_masked_throughout(tmp_path, product, mode):
         assert np.isnan(found[f"baseline/{name}"]).all()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_dead_and_saturated_pixels_of_images_are_zero(tmp_path, mode):
+    """Sigma 0 is no reason for NaN: what never moves is at its baseline."""
+    arrays = stream("img16", 95)
+    arrays["images"][:, 3, 4] = 0
+    arrays["images"][:, 20, 20] = 65535
+    l0 = write_l0(tmp_path / "l0.zarr", "img16", arrays, time_chunk=32)
+    found = read_arrays(subtract(l0, tmp_path / "l1.zarr", **MODES[mode]))
+    assert np.isfinite(found["images"]).all()
+    if mode != "running":  # there the block's other pixels move the block median
+        assert (found["images"][:, [3, 20], [4, 20]] == 0).all()
+    assert (np.abs(found["baseline/block_median"] - 40) < 2).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_dead_and_saturated_pixels_of_pulses_have_a_pedestal(tmp_path, mode):
+    """They have sigma 0 and make no pulse, but for a dead one in the frame in which it moves."""
+    arrays = stream("ph1024", 95)
+    arrays["images"][:, 3, 4] = 0
+    arrays["images"][94, 3, 4] = 1
+    arrays["images"][:, 20, 20] = 32767
+    l0 = write_l0(tmp_path / "l0.zarr", "ph1024", arrays, time_chunk=32)
+    found = read_arrays(subtract(l0, tmp_path / "l1.zarr", **MODES[mode]))
+    assert (found["baseline/pedestal"][:, [3, 20], [4, 20]] == [0, 32767]).all()
+    assert (found["baseline/sigma"][:, 20, 20] == 0).all()
+    assert np.isnan(found["images"][:, 20, 20]).all()
+    assert found["images"][94, 3, 4] == 1
+    assert np.isfinite(found["images"][:, 3, 4]).sum() == 1
+
+
 def test_frame_of_no_quabo_is_masked(tmp_path):
     """A readable ph256 header that names quabo 7 has no pedestal: NaN, and in no window."""
     arrays = stream("ph256", 30)
