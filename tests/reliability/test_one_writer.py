@@ -167,6 +167,17 @@ def test_a_task_that_outlives_its_coordinator(night, place, step):
     night.assert_finished(l0_dir)
 
 
+def test_what_others_stage_is_theirs(night, place):
+    """A writer sweeps what its own store has in staging, and nothing else."""
+    l0_dir = place / "l0"
+    staged = l0_dir / ".staging" / "other.zarr" / "attempt"
+    staged.mkdir(parents=True)
+    ingest(night.run, l0_dir, SETTINGS)
+    assert night.assert_readable(l0_dir) == night.n_frames
+    assert list((l0_dir / ".staging").iterdir()) == [staged.parent]
+    assert staged.is_dir()
+
+
 def test_late_tasks_hold_nobody_up(night, place):
     """A start sweeps what late tasks staged, also while they are at it."""
     l0_dir, task = place / "l0", place / "task"

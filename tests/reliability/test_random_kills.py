@@ -13,6 +13,8 @@ from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, sim
 
 SEED = 20240725
 N_FRAMES = 320
+AT_WORK = 0.8
+"""Share of the kills that come once a store is locked; the others may come at any moment."""
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +41,25 @@ def nights(memory_dir, config):
     return [Night(run, store) for store in stores], seconds
 
 
+def wait_until_at_work(process, l0_dir):
+    """Wait until a process has locked its first store, or has ended."""
+    while process.poll() is None:
+        locks = [lock.read_text() for lock in l0_dir.glob(".*.lock")]
+        if any(lock.startswith(f"pid {process.pid} ") for lock in locks):
+            return
+        time.sleep(0.002)
+
+
 def convert_with_kills(nights, seconds, l0_dir, config, moments):
     """Convert, killed at a random moment each time, until done; yield the frames committed."""
     (run,) = {night.run for night in nights}
     counts = [0] * len(nights)
     while True:
         with start_convert(run, l0_dir, config) as process:
+            if moments.random() < AT_WORK:
+                wait_until_at_work(process, l0_dir)
             try:
-                _, stderr = process.communicate(timeout=moments.uniform(0.2, seconds))
+                _, stderr = process.communicate(timeout=moments.uniform(0, 0.6 * seconds))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()

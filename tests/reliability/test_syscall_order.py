@@ -104,7 +104,7 @@ def test_after_a_crash(short_night, place, step, after_commits):
     assert replay(calls, l0_dir / short_night.name, crashed=True) == []
 
 
-def test_no_sync_is_superfluous_or_unseen(short_night, place):
+def test_no_sync_is_superfluous_or_unseen(short_night, place, count):
     """Each fsync of a recording counts: without it the replay names what a power cut can take.
 
     But for those of the first commit's staged chunks, which are synced with the new store again.
@@ -118,6 +118,7 @@ def test_no_sync_is_superfluous_or_unseen(short_night, place):
         for sync in syncs
         if not replay([call for call in calls if call is not sync], l0_dir / short_night.name)
     ]
+    count(n_syncs=len(syncs), n_unseen=len(unseen))
     assert len(syncs) > 100
     assert len(unseen) == 2 * len(short_night.arrays)
     assert all("/c/0" in path for path in unseen)
