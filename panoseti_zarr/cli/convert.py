@@ -48,6 +48,8 @@ def convert(
 
     settings = read_config(config)
     listing = list_run(obs)
+    if scheduler:
+        note(f"cluster: connecting to {scheduler}")
     with make_executor(settings, scheduler=scheduler) as executor:
         outcomes = convert_with_progress(listing, l0_dir, settings, executor)
     if as_json:

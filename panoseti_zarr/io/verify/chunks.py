@@ -150,4 +150,5 @@ def _broken(
     reason = str(error).partition(" [tensorstore_spec")[0]
     if not reason.startswith(_AT_FAULT):
         raise TransientIOError(f"reading {path}: {reason}") from error
-    return Difference(path, "not readable", expected, reason, frame_index)
+    note = f"missing, or damaged: its checksum or its encoding is wrong ({reason})"
+    return Difference(path, "not readable", expected, note, frame_index, file=path)

@@ -27,7 +27,7 @@ class Difference:
     frame_index : int or None
         Frame of the store (for a chunk: its first).
     file : str or None
-        Frame file concerned.
+        Frame file concerned; of damage in the store, the file in it.
     file_frame_index : int or None
         Frame of that file.
     byte_offset : int or None
