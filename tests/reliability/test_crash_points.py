@@ -53,7 +53,7 @@ def kill_at(scenario, place, step, after_commits, **options):
 NEW = moments(
     (("recover.swept", "append.planned", *CHUNK, *CREATE), 0),
     (("chunk.durable", *COMMIT), 1),
-    (COMMIT, 6),
+    (("commit.chunks_moved", "commit.arrays_durable", "commit.root_replaced", "commit.done"), 6),
 )
 
 
@@ -80,7 +80,7 @@ def nested(memory_dir):
     return Scenario(night, memory_dir / "nested")
 
 
-@pytest.mark.parametrize(("step", "after_commits"), moments((CREATE, 0), (COMMIT, 1)))
+@pytest.mark.parametrize(("step", "after_commits"), moments((("create.written",), 0), (COMMIT, 1)))
 def test_a_new_store_of_a_module_product(nested, place, step, after_commits):
     """The same, where arrays lie in groups."""
     l0_dir, told = kill_at(nested, place, step, after_commits)
