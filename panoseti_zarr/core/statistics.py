@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from panoseti_zarr.core.counting import TallyBuilder
 from panoseti_zarr.core.medians import medians, medians_and_sigmas, sorted_medians_and_sigmas
-from panoseti_zarr.core.tally import NO_TALLY, Tally, TallyBuilder, merge_tallies
+from panoseti_zarr.core.tally import NO_TALLY, Tally, merge_tallies
 from panoseti_zarr.core.windows import Windows
 
 Ints = npt.NDArray[np.integer]
@@ -159,12 +160,17 @@ def block_statistics(
         rows = windows.rows_of(0, np.arange(part.start, part.stop) + first_frame)
         builder = TallyBuilder(blocks, int(rows[-1] - rows[0]) + 1)
         _add_present(builder, images[part], present[part], quabos, rows - rows[0])
-        tally = builder.tally()
-        shifted = tally.regrouped(tally.groups + rows[0] * n_blocks)
+        lies_here = windows.lie_within(first_frame + part.start, first_frame + part.stop)
+        lies_here = lies_here[rows[0] : rows[-1] + 1]
+        parts.append(
+            _medians_alone(rows[0] + np.flatnonzero(lies_here), builder.row_medians(lies_here))
+        )
+        cut = builder.tally(~lies_here)
+        shifted = cut.regrouped(cut.groups + rows[0] * n_blocks)
         is_whole = windows.lie_within(first_frame, first_frame + part.stop)
         settled = settle(merge_tallies([open_tally, shifted]), n_blocks, is_whole)
         open_tally = settled.partial
-        parts.append(Statistics(settled.rows, settled.medians, settled.sigmas, NO_TALLY))
+        parts.append(_medians_alone(settled.rows, settled.medians))
     joined = join_statistics(parts, n_blocks)
     return Statistics(joined.rows, joined.medians, joined.sigmas, open_tally)
 
@@ -192,6 +198,11 @@ def single_window_baseline(pixels: Tally, blocks: Ints) -> tuple[Floats, Floats]
     """
     block_medians = medians(pixels.regrouped(blocks[pixels.groups]), int(blocks.max()) + 1)
     return block_medians, medians(pixels, len(blocks)) - block_medians[blocks]
+
+
+def _medians_alone(rows: Int64, medians: Floats) -> Statistics:
+    """Return statistics without sigmas, which images have no use for."""
+    return Statistics(rows, medians, np.full(medians.shape, np.nan), NO_TALLY)
 
 
 def _split(rows: Int64, at: Int64) -> tuple[list[int], list[Int64]]:

@@ -12,8 +12,9 @@ from stores import read_arrays
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
+from panoseti_zarr.core.counting import TallyBuilder
 from panoseti_zarr.core.medians import medians, medians_and_sigmas, sorted_medians_and_sigmas
-from panoseti_zarr.core.tally import TallyBuilder, merge_tallies
+from panoseti_zarr.core.tally import merge_tallies
 from panoseti_zarr.core.windows import WindowFinder, position_windows
 from panoseti_zarr.model import PRODUCTS
 from panoseti_zarr.pipeline.subtract import make_l1

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_store import BOARD, print_header, read_header
 
-from panoseti_zarr.core.pff import HEADER_END, HeaderDecoder
+from panoseti_zarr.core.headers import HeaderDecoder
+from panoseti_zarr.core.pff import HEADER_END
 from panoseti_zarr.model import PRODUCTS, FrameLayout, header_specs
 
 NUMBERS = (5124, 229, 999_999_999, 1_754_112_728, 985_339)
@@ -31,7 +32,7 @@ def decode_one(product, header_with_star):
     good = GOOD[product]
     layout = FrameLayout(len(good), len(good) + 1 + PRODUCTS[product].pixel_bytes, good)
     decoder = HeaderDecoder.of(layout, PRODUCTS[product])
-    assert decoder.groups, "the DAQ's header must take the fast path"
+    assert decoder.numbers, "the DAQ's header must take the fast path"
     frames = np.zeros((3, layout.frame_bytes), np.uint8)
     for row, text in zip(frames, (good + b"*", header_with_star, good + b"*"), strict=True):
         row[: len(text)] = np.frombuffer(text, np.uint8)

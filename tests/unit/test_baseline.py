@@ -12,6 +12,7 @@ from panoseti_zarr.core.baseline import (
     pulse_thresholds,
     subtract_images,
 )
+from panoseti_zarr.core.counting import TallyBuilder
 from panoseti_zarr.core.masks import (
     NO_BOARD,
     block_of_pixels,
@@ -28,7 +29,7 @@ from panoseti_zarr.core.statistics import (
     settle,
     single_window_baseline,
 )
-from panoseti_zarr.core.tally import NO_TALLY, TallyBuilder, TallySum, merge_tallies
+from panoseti_zarr.core.tally import NO_TALLY, TallySum, merge_tallies
 from panoseti_zarr.core.windows import first_window, position_windows
 from panoseti_zarr.model import PRODUCTS, Quality
 
