@@ -46,8 +46,10 @@ def mark_finished(run: Path) -> None:
 class Station:
     """A data root, output directories, a configuration, and the service on them.
 
-    Leave its context and the service is killed.
+    Leave its context and the service is killed. ``program`` is what Python runs for the service.
     """
+
+    program: tuple[str, ...] = ("-m", "panoseti_zarr")
 
     def __init__(self, base: Path, more: str = "", **daemon: Any) -> None:
         self.base = base
@@ -101,7 +103,7 @@ class Station:
         """Start the service anew, with an empty log, and wait until it is ready."""
         self.events.clear()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "panoseti_zarr", "serve", "--config", str(self.config)],
+            [sys.executable, *self.program, "serve", "--config", str(self.config)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

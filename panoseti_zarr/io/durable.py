@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from panoseti_zarr.io.steps import reached
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -116,9 +118,12 @@ def swap_in(new: Path, place: Path, aside: Path) -> None:
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
             raise
         place.rename(aside)
+        reached("swap.put_aside")
         new.rename(place)
         new = aside
+    reached("swap.in_place")
     sync_directory(place.parent)
+    reached("swap.durable")
     remove_tree(new)
 
 

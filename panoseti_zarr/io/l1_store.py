@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -15,7 +16,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
+from panoseti_zarr.errors import (
+    CorruptDataError,
+    InputError,
+    StoreLockedError,
+    TransientIOError,
+)
 from panoseti_zarr.io.arrays import chunk_path
 from panoseti_zarr.io.durable import (
     ensure_directory,
@@ -27,6 +33,7 @@ from panoseti_zarr.io.durable import (
 )
 from panoseti_zarr.io.l1_metadata import BASELINE, is_l1_store
 from panoseti_zarr.io.lock import store_lock
+from panoseti_zarr.io.steps import reached
 from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, encode, root_document
 
 
@@ -64,15 +71,21 @@ class L1Builder:
         self.new_path = path.with_name(f".{path.name}.new")
         self.staging = path.with_name(f".{path.name}.staging")
         self._aside = path.with_name(f".{path.name}.old")
+        self._hidden = (self.staging, self.new_path, self._aside)
         self._documents: dict[str, Json] = {}
 
     def sweep(self) -> None:
         """Remove what an earlier or this builder left; put back a store that was set aside."""
         if self._aside.exists() and not self.path.exists():
             self._aside.rename(self.path)
-            sync_directory(self.path.parent)
-        for leftover in (self.staging, self.new_path, self._aside):
+        # A killed builder's last rename is durable before what it replaced is removed.
+        sync_directory(self.path.parent)
+        for leftover in self._hidden:
             remove_tree(leftover)
+
+    def has_leftovers(self) -> bool:
+        """Say whether a builder that was killed left anything, or one is at work."""
+        return any(os.path.lexists(path) for path in self._hidden)
 
     def create(self, documents: dict[str, Json]) -> None:
         """Make the new store's arrays and groups, without chunks and without its root document."""
@@ -80,23 +93,29 @@ class L1Builder:
         for path, document in documents.items():
             (self.new_path / path).mkdir(parents=True, exist_ok=True)
             write_file(self.new_path / path / ZARR_JSON, encode(document))
+        reached("l1.created")
 
     def add_chunk(self, staged: StagedL1Chunk, arrays: list[str]) -> None:
         """Move a staged chunk of some arrays into the new store."""
+        reached("l1_chunk.staged")
         folder = self.staging / staged.attempt
         for array in arrays:
             target = self.new_path / _chunk_path(array, staged.index)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(staged_path(str(folder), array, staged.index), target)
         remove_tree(folder)
+        reached("l1_chunk.moved")
 
     def publish(self, attributes: Json) -> int:
         """Make the new store durable and put it in its place; return its size in bytes."""
         root = encode(root_document(attributes, self._documents))
         write_file(self.new_path / ZARR_JSON, root)
+        reached("l1.root_written")
         n_bytes = _sync_new(self.new_path)
+        reached("l1.durable")
         refuse_foreign(self.path)
         swap_in(self.new_path, self.path, self._aside)
+        reached("l1.done")
         return n_bytes
 
 
@@ -120,13 +139,36 @@ def open_builder(path: Path) -> Iterator[L1Builder]:
             ensure_directory(path.parent)
             cleanup.enter_context(store_lock(path.parent, path.name))
             builder.sweep()
+            reached("l1.swept")
             builder.staging.mkdir()
+            reached("l1.begun")
         except OSError as error:
             raise TransientIOError(
                 f"cannot make the L1 store here: {error.strerror}", path=str(path)
             ) from None
         cleanup.callback(_sweep_quietly, builder)
         yield builder
+
+
+def finish_killed(path: Path) -> None:
+    """Do what a builder that was killed after it put the store in its place left undone.
+
+    Until all is durable and clean something lies hidden beside the store.
+
+    Parameters
+    ----------
+    path : Path
+        Of an L1 store. Its name is made durable, what lies hidden beside it is removed.
+
+    Raises
+    ------
+    TransientIOError
+        The file system failed.
+    """
+    if L1Builder(path).has_leftovers():
+        # One that is at work clears up itself.
+        with contextlib.suppress(StoreLockedError), open_builder(path):
+            pass
 
 
 def refuse_foreign(path: Path) -> None:
@@ -136,11 +178,25 @@ def refuse_foreign(path: Path) -> None:
     ------
     InputError
         When there is something else.
+    TransientIOError
+        When it cannot be read for now.
     """
     if os.path.lexists(path) and not is_l1_store(path):
+        _check_readable(path)
         raise InputError(
             "not an L1 store of panoseti-zarr is there: it is not replaced", path=str(path)
         )
+
+
+def _check_readable(path: Path) -> None:
+    """Do not take for another's what a failing disk does not show."""
+    try:
+        (path / ZARR_JSON).read_bytes()
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise TransientIOError(
+                f"cannot read the L1 store: {error.strerror}", path=str(path)
+            ) from None
 
 
 def staged_path(folder: str, array: str, index: int) -> str:
@@ -164,6 +220,7 @@ def copy_chunks(store: str, folder: str, arrays: Iterable[str], index: int) -> N
             shutil.copyfile(f"{store}/{path}", staged_path(folder, array, index))
         except FileNotFoundError:
             raise CorruptDataError(f"chunk {path} is missing", path=store) from None
+    reached("l1_chunk.written")
 
 
 def new_attempt(staging: str) -> tuple[str, str]:

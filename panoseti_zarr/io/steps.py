@@ -1,14 +1,14 @@
 """The named steps of the protocols: where a process can be killed and what was done by then.
 
 The code says when it has taken a step; nobody listens, but for the tests that kill the process
-there. `STEPS` is the whole list, in the order of an append to a new store, then to one that exists.
+there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-STEPS = (
+L0_STEPS = (
     "recover.swept",
     "recover.arrays_restored",
     "recover.chunks_removed",
@@ -29,6 +29,33 @@ STEPS = (
     "commit.root_replaced",
     "commit.done",
 )
+"""Of an append to a new store, then to one that exists, in their order."""
+
+SWAP_STEPS = ("swap.put_aside", "swap.in_place", "swap.durable")
+"""Of a store that takes its place, L0 or L1; the first only where names cannot be exchanged."""
+
+L1_STEPS = (
+    "l1.swept",
+    "l1.begun",
+    "l1.created",
+    "l1_chunk.written",
+    "l1_chunk.staged",
+    "l1_chunk.moved",
+    "l1.root_written",
+    "l1.durable",
+    "l1.done",
+)
+"""Of the making of an L1 store, but for `SWAP_STEPS` before the last."""
+
+SERVICE_STEPS = (
+    "ledger.put_aside",
+    "ledger.opened",
+    "ledger.run_written",
+    "ledger.committed",
+    "snapshot.written",
+    "snapshot.replaced",
+)
+"""Of the service's own files; the first only where a ledger cannot be used."""
 
 _listener: Callable[[str], None] | None = None
 

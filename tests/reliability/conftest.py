@@ -5,11 +5,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from nights import make_night
+from ingest_process import subtract
+from nights import SETTINGS, make_night
+from stores import ingest
+from subtractions import Subtraction
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=40, help="random kills of `convert` (count)")
+    parser.addoption("--kills", type=int, default=30, help="random kills of `run` (count)")
     parser.addoption("--long", action="store_true", help="also the tests that take minutes")
 
 
@@ -37,6 +40,28 @@ def place(memory_dir):
 def night(memory_dir):
     """A run of three files and seven chunks; chunks span files, and the last is partial."""
     return make_night(memory_dir / "night")
+
+
+@pytest.fixture(scope="session")
+def first_l1(memory_dir):
+    """No L1 store yet, of a product whose headers lie in groups; three chunks."""
+    night = make_night(memory_dir / "l1_first", product="img16", n_frames=20, files_of=7)
+    l1_dir = memory_dir / "l1_first/l1"
+    subtract(night.undisturbed, l1_dir)
+    return Subtraction(night.undisturbed, next(l1_dir.glob("*.zarr")))
+
+
+@pytest.fixture(scope="session")
+def remade_l1(memory_dir, night):
+    """An L1 store that was made when the run had its first file; the L0 store opened again."""
+    root = memory_dir / "l1_remake"
+    root.mkdir()
+    l0 = ingest(night.first_file, root / "l0", SETTINGS).store_path
+    subtract(l0, root / "old")
+    ingest(night.run, root / "l0", SETTINGS)
+    subtract(l0, root / "new")
+    name = next((root / "new").glob("*.zarr")).name
+    return Subtraction(l0, root / "new" / name, old=root / "old" / name)
 
 
 _COUNTS = {}

@@ -1,4 +1,4 @@
-"""A process that ingests one stream, tells its steps, and stops where it is asked to.
+"""A process that ingests or subtracts one stream, and stops at the steps it is asked to.
 
 Run with one argument, a JSON object (see `main`). It writes one JSON object a line on stdout:
 ``held`` (a step's name; it goes on when a line comes on stdin), ``commit`` (frames committed, and
@@ -18,12 +18,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from daemon.instructions import StartL1
+from daemon.jobs import Workshop, run_l1
+from daemon.messages import L1Ended
 from panoseti_zarr.cluster import Executor, InProcessExecutor
-from panoseti_zarr.config import PffToZarrConfig
+from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io import steps
 from panoseti_zarr.io.reader import list_run
 from panoseti_zarr.pipeline.ingest import Commit, ingest_stream
+
+L1_SETTINGS = {"baseline_window": 10, "baseline_mode": "running"}
 
 
 class Narrator:
@@ -54,7 +59,10 @@ class Narrator:
         self.tell(commit=commit.n_frames)
 
     def _is_here(self, hold: dict[str, Any], step: str) -> bool:
-        return hold["step"] == step and hold["after_commits"] == self._n_commits
+        if hold["step"] != step or hold["after_commits"] != self._n_commits:
+            return False
+        hold["n_before"] -= 1
+        return hold["n_before"] < 0
 
 
 class HandingOver(Executor):
@@ -101,6 +109,18 @@ def ingest(order: dict[str, Any], narrator: Narrator) -> dict[str, Any]:
     return {"n_frames": result.n_frames, "changed": result.changed}
 
 
+def subtract(l0: Path, l1_dir: Path, settings: dict[str, Any] = L1_SETTINGS) -> L1Ended:
+    """Make the L1 store of an L0 store unless it matches, as a job of the service does."""
+    run, _, stream = l0.name.removesuffix(".zarr").rpartition(".dp_")
+    told: list[Any] = []
+    config = Config(baseline_subtract=BaselineSubtractConfig(**settings))
+    with InProcessExecutor(1) as executor:
+        workshop = Workshop(config, l0.parent, l1_dir, executor, threading.Event(), told.append)
+        run_l1(StartL1(None, run, f"dp_{stream}", refresh=True), workshop)
+    ended: L1Ended = told[-1]
+    return ended
+
+
 def run_task(path: str) -> dict[str, Any]:
     """Run a task that was handed over; return the folder it staged into."""
     function, args, kwargs = pickle.loads(Path(path).read_bytes())  # noqa: S301 - written by us
@@ -119,8 +139,10 @@ def main() -> None:
     """Do what the argument asks for.
 
     Its keys: ``run``, ``l0_dir``, ``settings``, ``rebuild``, ``hand_over`` (a file for the first
-    task); or ``task`` (such a file: run it) and ``for_ever``. And ``holds``, a list of objects
-    with ``step`` and ``after_commits`` (as many commits of this process were told before).
+    task); or ``subtract`` (an L0 store) and ``l1_dir``; or ``task`` (such a file: run it) and
+    ``for_ever``. And ``holds``, a list of objects with ``step``, ``after_commits`` (as many
+    commits of this process were told before) and ``n_before`` (it goes on from the step so many
+    times first).
     """
     order = json.loads(sys.argv[1])
     narrator = Narrator(order.get("holds", []))
@@ -128,7 +150,11 @@ def main() -> None:
     if order.get("for_ever"):
         run_task_for_ever(order["task"], narrator)
     try:
-        done = run_task(order["task"]) if "task" in order else ingest(order, narrator)
+        if "subtract" in order:
+            ended = subtract(Path(order["subtract"]), Path(order["l1_dir"]))
+            done = {"outcome": ended.outcome, "changed": ended.is_changed}
+        else:
+            done = run_task(order["task"]) if "task" in order else ingest(order, narrator)
     except PanosetiZarrError as error:
         narrator.tell(failed=type(error).__name__, message=str(error))
     else:

@@ -1,4 +1,4 @@
-"""Break each rule of the append and commit protocol, and see a test fail.
+"""Break each rule of the protocols, L0, L1 and the service's files, and see a test fail.
 
 Run it as a command, with parts of names to choose by: it applies one mutation at a time to a
 temporary copy of the package, runs there the few tests that must notice, prints which did, and
@@ -14,15 +14,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-STORE, TASKS, INGEST = "io/store.py", "io/tasks.py", "pipeline/ingest.py"
-LOCK, DURABLE, FRAMES = "io/lock.py", "io/durable.py", "io/frames.py"
-APPEND = "core/append.py"
+from l1_mutants import L1_MUTANTS
+from mutant import HERE, PACKAGES, ROOT, Mutant, apply, left_out
 
-HERE = "tests/reliability"
+STORE, TASKS = "panoseti_zarr/io/store.py", "panoseti_zarr/io/tasks.py"
+LOCK, DURABLE = "panoseti_zarr/io/lock.py", "panoseti_zarr/io/durable.py"
+FRAMES, APPEND = "panoseti_zarr/io/frames.py", "panoseti_zarr/core/append.py"
+INGEST, FLOW = "panoseti_zarr/pipeline/ingest.py", "panoseti_zarr/pipeline/flow.py"
+
 ORDER = f"{HERE}/test_syscall_order.py"
 ORDER_NEW = f"{ORDER}::test_a_new_store"
 ORDER_REOPENED = f"{ORDER}::test_a_store_that_opens_again"
@@ -34,31 +35,6 @@ SOURCES = f"{HERE}/test_source_changes.py"
 FAULTS = f"{HERE}/test_disk_faults.py"
 INGEST_TESTS = "tests/integration/test_ingest.py"
 
-
-@dataclass(frozen=True)
-class Mutant:
-    """A rule that is broken.
-
-    Attributes
-    ----------
-    name : str
-        The rule's breach, in words.
-    edits : tuple of (str, str, str)
-        File below the package, text that stands there once, and what takes its place.
-    tests : str
-        The pytest selection that must fail.
-    """
-
-    name: str
-    edits: tuple[tuple[str, str, str], ...]
-    tests: str
-
-
-def left_out(name: str, file: str, text: str, tests: str, instead: str = "") -> Mutant:
-    """Return the mutant that lacks one text."""
-    return Mutant(name, ((file, text, instead),), tests)
-
-
 _REPLACE_ROOT = "        self._replace({ZARR_JSON: root})\n"
 _REPLACE_ARRAYS = (
     '        self._replace({f"{path}/{ZARR_JSON}": encode(documents[path]) for path in arrays})\n'
@@ -66,8 +42,7 @@ _REPLACE_ARRAYS = (
 _MOVE = "        touched = self._move_chunks(staged, documents)\n"
 _WRITER_COMMIT = "        self._writer.commit(batch, n_frames, attributes, self._documents)\n"
 _LAST = "        self._last_commit_s = now\n"
-
-MUTANTS = (
+L0_MUTANTS = (
     # The order of a commit.
     Mutant("the root before the chunks",
            ((STORE, _REPLACE_ROOT, ""), (STORE, _MOVE, _REPLACE_ROOT + _MOVE)), ORDER_REOPENED),
@@ -77,7 +52,7 @@ MUTANTS = (
     Mutant("told before it is committed",
            ((INGEST, _WRITER_COMMIT, ""), (INGEST, _LAST, _LAST + _WRITER_COMMIT)),
            f"{CRASH}::test_a_new_store"),
-    left_out("chunks committed out of order", "pipeline/flow.py", "running.append(executor",
+    left_out("chunks committed out of order", FLOW, "running.append(executor",
              f"{INGEST_TESTS}::test_round_trip[200-img16]", "running.appendleft(executor"),
     left_out("no close without a chunk", INGEST,
              "        if not plans:\n            self._commit([], close=close)\n",
@@ -192,16 +167,7 @@ MUTANTS = (
     left_out("nothing swept at the end", STORE, "            cleanup.callback(writer.leave)\n",
              f"{CRASH}::test_a_new_store"),
 )  # fmt: skip
-
-
-def apply(mutant: Mutant, package: Path) -> None:
-    """Change the files of a package; each text must be there once."""
-    for name, text, instead in mutant.edits:
-        file = package / name
-        before = file.read_text()
-        if before.count(text) != 1:
-            raise SystemExit(f"{mutant.name}: {before.count(text)} times in {name}: {text!r}")
-        file.write_text(before.replace(text, instead))
+MUTANTS = (*L0_MUTANTS, *L1_MUTANTS)
 
 
 def run_tests(root: Path, tests: str) -> tuple[int, str]:
@@ -234,9 +200,10 @@ def main() -> None:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, root / part)
         for mutant in chosen:
-            shutil.rmtree(root / "panoseti_zarr", ignore_errors=True)
-            shutil.copytree(ROOT / "panoseti_zarr", root / "panoseti_zarr")
-            apply(mutant, root / "panoseti_zarr")
+            for package in PACKAGES:
+                shutil.rmtree(root / package, ignore_errors=True)
+                shutil.copytree(ROOT / package, root / package)
+            apply(mutant, root)
             code, failed = run_tests(root, mutant.tests)
             n_survived += code == 0
             caught = re.sub(r"^tests/\w+/", "", failed) if code else "SURVIVED"

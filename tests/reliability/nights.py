@@ -18,7 +18,8 @@ from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 
 SETTINGS = PffToZarrConfig(**SMALL_CHUNKS)
-VARYING = {"store_id", "commit"}
+VARYING = {"store_id", "commit", "l0_store_id", "l0_commit"}
+"""Root attributes in which two stores of the same run differ."""
 
 
 def simulate(root, n_frames=52, *, product="ph256", files_of=20, seed=0):
@@ -108,7 +109,7 @@ class Night:
         assert chunk_digests(store) == self.digests
         for path in self.undisturbed.rglob("zarr.json"):
             place = path.relative_to(self.undisturbed)
-            assert _document(store / place) == _document(path), place
+            assert document(store / place) == document(path), place
         assert {path.suffix for path in l0_dir.iterdir()} <= {".zarr", ".lock"}
 
     def finish(self, l0_dir: Path, **options) -> None:
@@ -133,7 +134,7 @@ def night_of(run: Path, root: Path) -> Night:
     return Night(run, ingest(run, root / "undisturbed", SETTINGS).store_path, first_file)
 
 
-def _document(path: Path):
+def document(path: Path):
     """Return a ``zarr.json`` without what differs between two stores of the same run."""
     document = json.loads(path.read_text())
     attributes = document.get("attributes", {})

@@ -100,8 +100,13 @@ class IngestProcess:
 
 def start_convert(run, l0_dir, config):
     """Start ``panoseti-zarr convert`` in a session of its own."""
+    return start_command("convert", run, l0_dir, config)
+
+
+def start_command(*words):
+    """Start a command of the package in a session of its own."""
     return subprocess.Popen(
-        [*CONVERT, str(run), str(l0_dir), str(config)],
+        [*CONVERT[:-1], *map(str, words)],
         env=environment(),
         cwd="/",
         stdin=subprocess.DEVNULL,
@@ -132,6 +137,6 @@ def assert_one_line(done, *parts):
         assert part in line
 
 
-def hold(step, after_commits=0):
-    """Return the order to stop at a step, once so many commits were told."""
-    return {"step": step, "after_commits": after_commits}
+def hold(step, after_commits=0, n_before=0):
+    """Return the order to stop at a step, once so many commits were told, after so many of it."""
+    return {"step": step, "after_commits": after_commits, "n_before": n_before}

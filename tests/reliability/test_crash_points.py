@@ -1,5 +1,6 @@
 """SIGKILL at every step of the protocol: start again, and it is as if nothing had happened."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +9,17 @@ import pytest
 from nights import SETTINGS, Night, link_run, make_night, night_of, simulate
 from processes import SMALL_CHUNKS, IngestProcess, hold
 from stores import chunk_digests, frame_files, ingest
-from traces import kill_at_sync, require_strace
 
+import daemon
+import panoseti_zarr
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.l0_metadata import read_state
-from panoseti_zarr.io.steps import STEPS
+from panoseti_zarr.io.steps import L0_STEPS, L1_STEPS, SERVICE_STEPS, SWAP_STEPS
 
-RECOVER = tuple(step for step in STEPS if step.startswith("recover."))
-CHUNK = tuple(step for step in STEPS if step.startswith("chunk."))
-CREATE = tuple(step for step in STEPS if step.startswith("create."))
-COMMIT = tuple(step for step in STEPS if step.startswith("commit."))
+RECOVER = tuple(step for step in L0_STEPS if step.startswith("recover."))
+CHUNK = tuple(step for step in L0_STEPS if step.startswith("chunk."))
+CREATE = tuple(step for step in L0_STEPS if step.startswith("create."))
+COMMIT = tuple(step for step in L0_STEPS if step.startswith("commit."))
 
 
 @dataclass(frozen=True)
@@ -151,19 +153,11 @@ def test_a_rebuild(night, old_night, place, step, after_commits):
     night.finish(l0_dir, rebuild=True)
 
 
-def test_a_rebuild_killed_after_the_exchange(night, old_night, place):
+@pytest.mark.parametrize("step", SWAP_STEPS[1:])
+def test_a_rebuild_killed_after_the_exchange(night, old_night, place, step):
     """The new store is in place; the next start removes the old one, asked for a rebuild or not."""
-    require_strace()
-    l0_dir = place / "l0"
-    shutil.copytree(old_night.undisturbed.parent, l0_dir)
-    with IngestProcess(
-        before=kill_at_sync(l0_dir, 2),
-        run=night.run,
-        l0_dir=l0_dir,
-        settings=SMALL_CHUNKS,
-        rebuild=True,
-    ) as process:
-        assert process.wait_or_die() is None
+    scenario = Scenario(night, old_night.undisturbed.parent)
+    l0_dir, _ = kill_at(scenario, place, step, 7, rebuild=True)
     assert (l0_dir / f".{night.name}.rebuilt").exists()
     assert night.assert_readable(l0_dir) == night.n_frames
     night.finish(l0_dir)
@@ -209,4 +203,13 @@ def test_a_crash_while_a_crash_is_mended(reopened, place, first, second):
 
 def test_every_step_is_killed_at():
     """A step that joins the protocol joins these tests."""
-    assert {step for step, _ in (*NEW, *REOPENED, *CLOSING, *REBUILT)} == set(STEPS)
+    assert {step for step, _ in (*NEW, *REOPENED, *CLOSING, *REBUILT)} == set(L0_STEPS)
+
+
+def test_the_steps_are_listed():
+    """The lists hold the steps that the code takes, and no others."""
+    steps = re.compile(r'reached\("([a-z_0-9.]+)"\)')
+    roots = [Path(package.__file__).parent for package in (panoseti_zarr, daemon)]
+    files = [file for root in roots for file in root.rglob("*.py")]
+    taken = {step for file in files for step in steps.findall(file.read_text())}
+    assert taken == {*L0_STEPS, *SWAP_STEPS, *L1_STEPS, *SERVICE_STEPS}

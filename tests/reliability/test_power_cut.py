@@ -1,16 +1,20 @@
 """A power cut at the steps of the protocol: what was told is there, and the end is the same."""
 
+import shutil
+
 import pytest
 from disks import Ext4Disk, require_root
 from nights import SETTINGS
 from processes import SMALL_CHUNKS, IngestProcess, hold
 from stores import ingest
+from subtractions import read_files
 from traces import kill_at_sync, require_strace
 
-from panoseti_zarr.io.steps import STEPS
+from panoseti_zarr.io.durable import sync_directory, sync_tree
+from panoseti_zarr.io.steps import L0_STEPS
 
-CREATE = [(step, 0) for step in STEPS if step.startswith("create.")]
-COMMIT = [step for step in STEPS if step.startswith("commit.")]
+CREATE = [(step, 0) for step in L0_STEPS if step.startswith("create.")]
+COMMIT = [step for step in L0_STEPS if step.startswith("commit.")]
 SECOND = [(step, 1) for step in COMMIT]
 CLOSE = [("commit.root_replaced", 6), ("commit.done", 6)]
 REOPENED = [(step, 0) for step in (*COMMIT, "recover.chunks_removed")]
@@ -97,3 +101,24 @@ def test_what_is_told_after_a_crash(disk, night, moment):
     n_told = night.n_frames if "done" in told else 8
     night.assert_readable(l0_dir, at_least=n_told)
     night.finish(l0_dir)
+
+
+@pytest.mark.parametrize("step", ["l1.durable", "swap.in_place", "swap.durable", "l1.done"])
+def test_an_l1_store_that_is_made_anew(disk, remade_l1, step):
+    """Afterwards the old store stands, or the new one, whole; the new one if somebody was told."""
+    l1_dir = disk.place / "l1"
+    shutil.copytree(remade_l1.old.parent, l1_dir)
+    sync_tree(l1_dir)
+    sync_directory(disk.place)
+    with IngestProcess(subtract=remade_l1.l0, l1_dir=l1_dir, holds=[hold(step)]) as process:
+        process.wait_until_held()
+        disk.cut_power()
+        process.release()
+        told = process.finish()["done"]
+    disk.start_again()
+    assert told["outcome"] == ("done" if step == "l1.done" else "failed")
+    is_new = read_files(l1_dir / remade_l1.name) == remade_l1.files
+    if not is_new:
+        assert not told["changed"]
+        remade_l1.assert_old(l1_dir)
+    remade_l1.finish(l1_dir, changes=not is_new)

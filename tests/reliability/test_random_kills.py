@@ -1,14 +1,19 @@
-"""SIGKILL at any moment of the real command, again and again until it is done."""
+"""SIGKILL at any moment of the real command ``run``, again and again until it is done."""
 
 import random
 import shutil
 import subprocess
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from nights import Night
-from processes import convert, start_convert
+from processes import start_command
+from stores import snapshot
+from subtractions import Subtraction
 
+from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 
 SEED = 20240725
@@ -20,13 +25,23 @@ AT_WORK = 0.8
 @pytest.fixture(scope="module")
 def config(memory_dir):
     file = memory_dir / "kills.toml"
-    file.write_text("[pff_to_zarr]\ntime_chunk = 16\n")
+    file.write_text("[pff_to_zarr]\ntime_chunk = 16\n[baseline_subtract]\nbaseline_window = 50\n")
     return file
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run, the stores that are made of it undisturbed, and how long that takes."""
+
+    run: Path
+    nights: list[Night]
+    subtractions: list[Subtraction]
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def nights(memory_dir, config):
-    """Two streams of several files, ingested undisturbed; and how long that takes, seconds."""
+def undisturbed(memory_dir, config):
+    """Two streams of several files."""
     root = memory_dir / "kills"
     plan = RunPlan(
         streams=(StreamPlan("img16", 1, N_FRAMES), StreamPlan("ph256", 2, N_FRAMES)),
@@ -34,11 +49,18 @@ def nights(memory_dir, config):
     )
     run = simulate_run(root / "data", plan)
     began = time.monotonic()
-    done = convert(run, root / "undisturbed", config)
+    with start_run(run, root / "undisturbed", config) as process:
+        _, stderr = process.communicate(timeout=120)
     seconds = time.monotonic() - began
-    assert done.returncode == 0, done.stderr
-    stores = sorted((root / "undisturbed").glob("*.zarr"))
-    return [Night(run, store) for store in stores], seconds
+    assert process.returncode == 0, stderr
+    l0s, l1s = (sorted((root / "undisturbed" / level).glob("*.zarr")) for level in ("l0", "l1"))
+    nights = [Night(run, l0) for l0 in l0s]
+    subtractions = [Subtraction(l0, l1) for l0, l1 in zip(l0s, l1s, strict=True)]
+    return Undisturbed(run, nights, subtractions, seconds)
+
+
+def start_run(run, base, config):
+    return start_command("run", run, base / "l0", base / "l1", "--config", config)
 
 
 def wait_until_at_work(process, l0_dir):
@@ -50,43 +72,69 @@ def wait_until_at_work(process, l0_dir):
         time.sleep(0.002)
 
 
-def convert_with_kills(nights, seconds, l0_dir, config, moments):
-    """Convert, killed at a random moment each time, until done; yield the frames committed."""
-    (run,) = {night.run for night in nights}
-    counts = [0] * len(nights)
+def run_with_kills(undisturbed, base, config, moments):
+    """Run, killed at a random moment each time, until done; yield how far it was then.
+
+    That is the frames committed, and the number of L1 stores.
+    """
+    nights = undisturbed.nights
+    counts, made = [0] * len(nights), {}
     while True:
-        with start_convert(run, l0_dir, config) as process:
+        with start_run(undisturbed.run, base, config) as process:
             if moments.random() < AT_WORK:
-                wait_until_at_work(process, l0_dir)
+                wait_until_at_work(process, base / "l0")
             try:
-                _, stderr = process.communicate(timeout=moments.uniform(0, 0.6 * seconds))
+                timeout = moments.uniform(0, 0.6 * undisturbed.seconds)
+                _, stderr = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
             else:
                 assert process.returncode == 0, stderr
+                assert_finished(undisturbed, base, made)
                 return
         counts = [
-            night.assert_readable(l0_dir, at_least=count)
+            night.assert_readable(base / "l0", at_least=count)
             for night, count in zip(nights, counts, strict=True)
         ]
-        yield sum(counts)
+        made = assert_l1_kept(undisturbed, base, made)
+        yield sum(counts), len(made)
 
 
-def test_kills_at_random_moments(nights, config, place, request, count):
-    """Readers see whole commits after each kill, and every end equals the undisturbed one."""
-    nights, seconds = nights
-    n_kills = request.config.getoption("kills", 40)
+def assert_l1_kept(undisturbed, base, before):
+    """Check that each L1 store that stands is whole and was made once; return them."""
+    made = {}
+    for subtraction in undisturbed.subtractions:
+        if (path := base / "l1" / subtraction.name).exists():
+            l0 = base / "l0" / subtraction.l0.name
+            assert read_state(l0).closed
+            subtraction.assert_new(path.parent, l0)
+            made[path.name] = snapshot(path)
+    assert before.items() <= made.items(), "an L1 store was made twice"
+    return made
+
+
+def assert_finished(undisturbed, base, before):
+    for night in undisturbed.nights:
+        night.assert_finished(base / "l0")
+    assert len(assert_l1_kept(undisturbed, base, before)) == len(undisturbed.subtractions)
+    assert {path.suffix for path in (base / "l1").iterdir()} <= {".zarr", ".lock"}
+
+
+def test_kills_at_random_moments(undisturbed, config, place, request, count):
+    """Readers see whole commits and whole L1 stores, and every end equals the undisturbed one."""
+    n_kills = request.config.getoption("kills", 30)
     moments = random.Random(SEED)  # noqa: S311 - moments, not secrets
-    n_done = n_run = n_midway = 0
+    n_done = n_run = n_in_l0 = n_in_l1 = 0
+    n_frames = len(undisturbed.nights) * N_FRAMES
     while n_done < n_kills:
-        l0_dir = place / f"l0_{n_run}"
-        for n_committed in convert_with_kills(nights, seconds, l0_dir, config, moments):
+        base = place / f"run_{n_run}"
+        for n_committed, n_made in run_with_kills(undisturbed, base, config, moments):
             n_done += 1
-            n_midway += 0 < n_committed < len(nights) * N_FRAMES
-        for night in nights:
-            night.assert_finished(l0_dir)
-        shutil.rmtree(l0_dir)
+            n_in_l0 += 0 < n_committed < n_frames
+            n_in_l1 += n_committed == n_frames and n_made < len(undisturbed.subtractions)
+        shutil.rmtree(base)
         n_run += 1
-    count(n_kills=n_done, n_kills_midway=n_midway, n_stores=n_run)
-    assert n_midway > n_kills / 4
+    count(n_kills=n_done, n_kills_in_l0=n_in_l0, n_kills_in_l1=n_in_l1, n_runs=n_run)
+    assert n_in_l0 > n_kills / 5
+    assert n_in_l1 > n_kills / 10

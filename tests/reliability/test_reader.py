@@ -1,14 +1,18 @@
 """A reader in a loop sees whole, committed frames at every moment."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from ingest_process import subtract
 from nights import SETTINGS as SMALL_CHUNKS
 from nights import simulate
 from reference_store import reference_arrays
@@ -19,6 +23,53 @@ from panoseti_zarr.io.l0_metadata import read_state
 
 READER = Path(__file__).with_name("reader_process.py")
 SETTINGS = PffToZarrConfig(time_chunk=4, max_concurrent_writes=1)
+
+
+def read_l1(store):
+    """Read an L1 store by its path: its images, and as which of two it presents itself.
+
+    That is None where another took its place meanwhile.
+    """
+    before = os.stat(store)
+    group = zarr.open_group(store, mode="r")
+    scale, images = group.attrs["settings"]["img_adc_to_pe"], group["images"][...]
+    after = os.stat(store)
+    is_one = (before.st_ino, before.st_ctime_ns) == (after.st_ino, after.st_ctime_ns)
+    return images, scale if is_one else None
+
+
+def test_a_reader_while_an_l1_store_is_made_anew(first_l1, place, request, count):
+    """The old store or the new one, never none; who reads across the change, chunks of both."""
+    store, scales, wanted = place / "l1" / first_l1.name, (1.5, 3.0), {}
+
+    def make(scale):
+        settings = {"baseline_window": 10, "img_adc_to_pe": scale}
+        assert subtract(first_l1.l0, store.parent, settings).is_changed
+
+    for scale in scales:
+        make(scale)
+        wanted[scale], _ = read_l1(store)
+    n_stores = 250 if request.config.getoption("long", False) else 25
+    is_over, counts = threading.Event(), {"n_reads": 0, "n_across": 0}
+
+    def read_on():
+        while not is_over.is_set():
+            images, scale = read_l1(store)
+            counts["n_reads"] += 1
+            counts["n_across"] += scale is None
+            for start in range(0, len(images), 8):
+                chunk = slice(start, start + 8)
+                either = scales if scale is None else (scale,)
+                assert any(np.array_equal(images[chunk], wanted[s][chunk]) for s in either)
+
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(read_on)
+        for number in range(n_stores):
+            make(scales[number % 2])
+        is_over.set()
+        reading.result()
+    count(n_stores=n_stores, **counts)
+    assert counts["n_reads"] - counts["n_across"] > n_stores
 
 
 def ingest_file_by_file(run, growing, l0_dir):

@@ -1,5 +1,6 @@
 """What is written is durable before what refers to it, by the system calls themselves."""
 
+import shutil
 import subprocess
 
 import pytest
@@ -101,7 +102,8 @@ def test_after_a_crash(short_night, place, step, after_commits):
     ) as process:
         process.wait_until_held()
     _, calls = recorded(short_night, l0_dir)
-    assert replay(calls, l0_dir / short_night.name, crashed=True) == []
+    store = l0_dir / short_night.name
+    assert replay(calls, store, renamed_before=[str(store), f"{store}/zarr.json"]) == []
 
 
 def test_no_sync_is_superfluous_or_unseen(short_night, place, count):
@@ -122,6 +124,52 @@ def test_no_sync_is_superfluous_or_unseen(short_night, place, count):
     assert len(syncs) > 100
     assert len(unseen) == 2 * len(short_night.arrays)
     assert all("/c/0" in path for path in unseen)
+
+
+def recorded_l1(subtraction, place):
+    """Record the making of an L1 store; return its system calls, its place and how it ended."""
+    trace, l1_dir = place / "trace", place / "l1"
+    if not l1_dir.exists():
+        shutil.copytree(subtraction.old.parent, l1_dir)
+    with IngestProcess(before=record(trace), subtract=subtraction.l0, l1_dir=l1_dir) as process:
+        done = process.finish()["done"]
+    subtraction.assert_new(l1_dir)
+    return read_calls(trace), l1_dir / subtraction.name, done
+
+
+def test_a_new_l1_store(first_l1, place):
+    """It is durable before it appears, and its name before somebody is told."""
+    (place / "l1").mkdir()
+    calls, store, done = recorded_l1(first_l1, place)
+    assert done["changed"]
+    assert replay(calls, store) == []
+
+
+def test_an_l1_store_that_is_made_anew(remade_l1, place, count):
+    """It takes the old one's place when it is durable; that is removed when its place is.
+
+    Each fsync counts, but for the first and the last: they are there for what a crash left.
+    """
+    calls, store, done = recorded_l1(remade_l1, place)
+    assert done["changed"]
+    assert replay(calls, store) == []
+    assert any("RENAME_EXCHANGE" in call.text for call in calls)
+    syncs = [call for call in calls if call.name in SYNCS]
+    unseen = [sync.file for sync in syncs if not replay([c for c in calls if c is not sync], store)]
+    count(n_syncs=len(syncs), n_unseen=len(unseen))
+    assert len(syncs) > 60
+    assert unseen == [str(store.parent)] * 2
+
+
+@pytest.mark.parametrize("step", ["swap.in_place", "l1.durable"])
+def test_an_l1_store_after_a_crash(remade_l1, place, step):
+    """A killed process's rename is durable before the old store is removed, or it is told of."""
+    shutil.copytree(remade_l1.old.parent, place / "l1")
+    with IngestProcess(subtract=remade_l1.l0, l1_dir=place / "l1", holds=[hold(step)]) as process:
+        process.wait_until_held()
+    calls, store, done = recorded_l1(remade_l1, place)
+    assert done["changed"] == (step == "l1.durable")
+    assert replay(calls, store, renamed_before=[str(store)]) == []
 
 
 def test_a_new_directory_of_stores(short_night, place):

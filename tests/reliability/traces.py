@@ -146,37 +146,42 @@ def is_below(path: str, root: str) -> bool:
     return path == root or path.startswith(root + "/")
 
 
-def replay(calls: Sequence[Call], store: Path, *, crashed: bool = False) -> list[str]:
-    """Return, one line each, where a recorded append broke the rules of durability.
+def replay(
+    calls: Sequence[Call], store: Path, *, renamed_before: Collection[str] = ()
+) -> list[str]:
+    """Return, one line each, where a recording broke the rules of durability.
 
     Parameters
     ----------
     calls : sequence of Call
         Of a process that tells each commit, and its end, on stdout.
     store : Path
-        The L0 store that it wrote.
-    crashed : bool
-        Whether one was killed before it: what was renamed last may not be durable.
+        The L0 or L1 store that it wrote.
+    renamed_before : collection of str
+        What a process that was killed before it had renamed into place: it may not be durable.
     """
-    replayed = _Replay(str(store), crashed=crashed)
+    replayed = _Replay(str(store), renamed_before)
     for call in _in_order_of_effect(calls):
         replayed.take(call)
-    return [line.replace(str(store.parent), "L0_DIR") for line in replayed.broken]
+    return [line.replace(str(store.parent), "DIR") for line in replayed.broken]
 
 
 class _Replay:
-    """A disk that a recorded append works on, and the rules that it broke."""
+    """A disk that a recorded process works on, and the rules that it broke."""
 
-    def __init__(self, store: str, *, crashed: bool) -> None:
+    def __init__(self, store: str, renamed_before: Collection[str]) -> None:
         self.broken: list[str] = []
         self._store = store
         self._l0_dir = os.path.dirname(store)
         self._root = f"{store}/zarr.json"
         self._disk = Disk()
         self._root_stands = False
-        if crashed:
+        self._replaced = ""
+        """How the names of what the store took the place of begin."""
+        if renamed_before:
             self._disk.known.add(store)
-            self._disk.names |= {store, self._root}
+            self._disk.names.update(renamed_before)
+            self._replaced = os.path.join(self._l0_dir, f".{os.path.basename(store)}")
 
     def take(self, call: Call) -> None:
         """Check a call, and do to the disk what it does."""
@@ -197,6 +202,9 @@ class _Replay:
             if "O_TRUNC" in call.text:
                 self._disk.write(call.paths[0])
         elif call.name in REMOVES:
+            if self._replaced and call.paths[0].startswith(self._replaced):
+                left = self._disk.names & {self._store}
+                self._note(f"not durable when {call.paths[0]} is removed", left)
             self._disk.remove(call.paths[0])
 
     def _check_rename(self, old: str, new: str) -> None:
@@ -208,6 +216,7 @@ class _Replay:
         elif new == self._store:
             self._note("not durable when the store appears", disk.unsynced(old))
             self._root_stands = True
+            self._replaced = old
         elif is_below(new, self._store):
             self._note("renamed into the store before its sync", disk.contents & {old})
             self._note("renamed into the store after the root", {new} if self._root_stands else ())

@@ -5,6 +5,8 @@ import fcntl
 import os
 import struct
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +23,13 @@ def mount(*words):
 
 
 def unmount(place):
-    """Unmount; what keeps it busy must not keep it."""
-    if subprocess.run(["umount", place], check=False, capture_output=True).returncode:
-        subprocess.run(["umount", "--lazy", place], check=True)
-        pytest.fail(f"{place} was busy")
+    """Unmount; what keeps it busy for more than a moment must not keep it."""
+    for _ in range(20):
+        if not subprocess.run(["umount", place], check=False, capture_output=True).returncode:
+            return
+        time.sleep(0.1)  # a look at it, which nobody tells the end of
+    subprocess.run(["umount", "--lazy", place], check=True)
+    pytest.fail(f"{place} was busy")
 
 
 def remount(place, options):
@@ -35,7 +40,7 @@ def remount(place, options):
 @contextlib.contextmanager
 def memory_disk(place: Path, options: str):
     """Mount a tmpfs with options (``size=1m``) and give its directory."""
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     mount("-t", "tmpfs", "-o", options, "tmpfs", place)
     try:
         yield place
@@ -55,7 +60,7 @@ class Ext4Disk:
     def __init__(self, place: Path, image: Path) -> None:
         self.place = place
         self._image = image
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         with image.open("wb") as opened:
             opened.truncate(64 << 20)
         subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True, capture_output=True)
@@ -80,6 +85,15 @@ class Ext4Disk:
         status = os.stat(self.place)
         device = Path(f"/sys/dev/block/{os.major(status.st_dev)}:{os.minor(status.st_dev)}")
         (Path("/sys/fs/ext4") / device.resolve().name / "trigger_fs_error").write_text("1")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let every write hang, as for a snapshot below the file system."""
+        subprocess.run(["fsfreeze", "--freeze", self.place], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", self.place], check=True)
 
     def start_again(self) -> None:
         """Unmount and mount, as after the power is back."""
