@@ -66,6 +66,11 @@ class SshClusterConfig(Section):
     known_hosts: OptionalPath = Field(
         default=None, description="File of the hosts' SSH keys; unset = the user's own known_hosts."
     )
+    identity_file: OptionalPath = Field(
+        default=None,
+        description="Private SSH key; unset = the user's own keys and agent. "
+        "There is no other way in than a key.",
+    )
     username: Word | None = Field(
         default=None, description="User name on the hosts; unset = the same."
     )

@@ -62,6 +62,16 @@ class DaemonConfig(Section):
     recheck_s: Interval = Field(
         default=86400, description="Seconds between two looks at the files of runs that are done."
     )
+    hang_s: Interval = Field(
+        default=60,
+        description="Seconds without an answer after which a data root or an output directory "
+        "counts as hung: it waits until there is one.",
+    )
+    retry_s: Interval = Field(
+        default=5,
+        description="Seconds before a job that failed for now is tried again; each further delay "
+        "is twice as long, up to 120 times.",
+    )
     max_streams: Count = Field(default=2, description="Streams (count) that are converted at once.")
     min_free_gb: float = Field(
         default=10,
@@ -76,6 +86,10 @@ class DaemonConfig(Section):
     finished_markers: Markers = Field(
         default=("collect_complete", "run_complete"),
         description="File names, each of which marks a finished run; never `recording_ended`.",
+    )
+    verify: bool = Field(
+        default=False,
+        description="Whether each closed L0 store is compared with its PFF files, when idle.",
     )
     ignore_before: UtcTime = Field(
         default=None,
@@ -146,15 +160,21 @@ class PffToZarrConfig(Section):
         default=True, description="Whether each chunk carries a crc32c checksum."
     )
     inner_chunk: int = Field(
-        default=0,
+        default=1024,
         ge=0,
-        description="Frames (count) of an inner chunk of `images`; divides `time_chunk`; 0 = none.",
+        description="Frames (count) of an inner chunk of `images`, what a reader decodes at least; "
+        "divides `time_chunk` (the default is left out where it does not); 0 = none.",
     )
 
     @property
     def chunk_size_bytes(self) -> int:
         """`chunk_size_mb` in bytes."""
         return self.chunk_size_mb * 1_000_000
+
+    @property
+    def n_inner_frames(self) -> int:
+        """Frames of an inner chunk in a store of these settings; 0 where there are none."""
+        return 0 if self.time_chunk % (self.inner_chunk or 1) else self.inner_chunk
 
     @field_validator("inner_chunk")
     @classmethod
@@ -228,6 +248,10 @@ class LoggingConfig(Section):
     )
     format: Literal["auto", "json", "console"] = Field(
         default="auto", description="JSON lines, or colours for a terminal; `auto` looks at stdout."
+    )
+    progress_s: Seconds = Field(
+        default=60,
+        description="Seconds between two lines that say how far a run under way is; 0 = none.",
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.core.append import ChunkPlan, Segment
-from panoseti_zarr.core.pff import HeaderDecoder
+from panoseti_zarr.core.headers import HeaderDecoder
 from panoseti_zarr.core.times import times_and_quality
 from panoseti_zarr.errors import InvariantError, SourceChangedError
 from panoseti_zarr.io.buffers import scratch
@@ -20,8 +20,9 @@ from panoseti_zarr.model import FrameLayout, Product, array_specs, header_specs
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-_READ_BYTES = 2_600_000
-"""Frames are read and decoded in blocks of about this size, which stay in the processor's cache."""
+_READ_BYTES = 5_000_000
+"""Frames are read and decoded in blocks of about this size: smaller ones spend their time in
+calls of NumPy, larger ones leave the processor's cache."""
 
 
 def read_frames(plan: ChunkPlan, product: Product, max_read_bytes: int) -> Arrays:

@@ -135,8 +135,8 @@ def new_documents(product: Product, settings: PffToZarrConfig) -> dict[str, Json
             checksum=settings.checksum,
             bitshuffle=bitshuffle,
         )
-        if spec.path == "images" and settings.inner_chunk:
-            codecs = sharded(codecs, (settings.inner_chunk, *spec.frame_shape))
+        if spec.path == "images" and settings.n_inner_frames:
+            codecs = sharded(codecs, (settings.n_inner_frames, *spec.frame_shape))
         documents[spec.path] = array_document(
             (0, *spec.frame_shape),
             chunk_shape,

@@ -38,7 +38,7 @@ from panoseti_zarr.io.l1_baseline import (
     save_windows,
 )
 from panoseti_zarr.io.l1_job import (
-    N_CODED,
+    N_CODING,
     L1Job,
     coding,
     exchange_quarters,
@@ -244,7 +244,7 @@ def _write_pixels(job: L1Job, folder: str, chunk: Float32s, index: int) -> None:
     document = resized(job.image_document, stop)
     pixels = chunk.reshape(-1, job.layout.height, job.layout.width)
     with coding:
-        array = open_array(folder, "images", document, n_encoding=N_CODED)
+        array = open_array(folder, "images", document, n_encoding=N_CODING)
         # A whole chunk is encoded from our buffer, without a copy: nothing touches it meanwhile.
         array[start:stop].write(pixels, can_reference_source_data_indefinitely=True).result()
         del array

@@ -27,12 +27,14 @@ Ints = npt.NDArray[np.integer]
 Float32s = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-N_CODED = max(1, (os.cpu_count() or 1) // 2)
-"""Chunks of images that a process decodes or encodes at once."""
+_N_CPUS = len(os.sched_getaffinity(0))
 
-coding = threading.BoundedSemaphore(N_CODED)
-"""Held while one is: TensorStore needs as much memory for it again as the task that waits, and
-keeps it until the array is closed. Half the processors do that, the others the rest."""
+N_CODING = _N_CPUS
+"""Inner chunks (or chunks, where there are none) that a process decodes or encodes at once."""
+
+coding = threading.BoundedSemaphore(max(1, _N_CPUS // 2))
+"""Held while a chunk of images is decoded or encoded: TensorStore needs as much memory for it
+again as the task that waits, and keeps it until the array is closed."""
 
 _MOST_FRAMES = 4096
 
@@ -162,7 +164,7 @@ def read_images(job: L1Job, frames: slice) -> Ints:
     pixels = images.reshape(-1, job.layout.height, job.layout.width)
     with coding, declared_errors("reading images of the L0 store"):
         document = job.documents["images"]
-        read_into(open_array(job.store, "images", document, n_encoding=N_CODED)[frames], pixels)
+        read_into(open_array(job.store, "images", document, n_encoding=N_CODING)[frames], pixels)
     return images
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from panoseti_zarr.core.append import ChunkPlan, Segment
 from panoseti_zarr.errors import CorruptDataError
@@ -56,13 +56,13 @@ def describe_stream(listing: RunListing, key: StreamKey) -> StreamSummary:
     TransientIOError
         A file cannot be read.
     """
-    sources: tuple[SourceFile, ...] = ()
+    files = listing.streams.get(key, ())
     try:
         measured = measure_stream(listing, key)
         sources, problem = measured.sources, measured.problem
     except CorruptDataError as error:
-        problem = error
-    files = listing.streams.get(key, ())
+        # Files that cannot be put in order still have frames, each by itself.
+        sources, problem = _measure_each(listing, key), error
     with_frames = [source for source in sources if source.n_frames]
     times: list[int] = []
     for source, at_end in ((s, e) for s in with_frames[:1] + with_frames[-1:] for e in (0, 1)):
@@ -78,6 +78,14 @@ def describe_stream(listing: RunListing, key: StreamKey) -> StreamSummary:
         gaps=listing.gaps(key),
         problem=str(problem) if problem else None,
     )
+
+
+def _measure_each(listing: RunListing, key: StreamKey) -> tuple[SourceFile, ...]:
+    alone = (
+        replace(listing, streams={key: (file,)}, refused=())
+        for file in listing.streams.get(key, ())
+    )
+    return tuple(source for one in alone for source in measure_stream(one, key).sources)
 
 
 def _times(source: SourceFile, key: StreamKey, *, at_end: bool) -> list[int]:

@@ -140,8 +140,11 @@ def _consolidated(metadata: Json) -> Json:
 
 
 def encode(document: Json) -> bytes:
-    """Return a document as the bytes of its file."""
-    return json.dumps(document, indent=2, allow_nan=False).encode()
+    """Return a document as the bytes of its file.
+
+    In one line: each commit writes every document, and Python indents 30 times slower.
+    """
+    return json.dumps(document, allow_nan=False).encode()
 
 
 def array_attributes(spec: ArraySpec) -> Json:

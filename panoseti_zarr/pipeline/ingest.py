@@ -331,8 +331,9 @@ class _Append:
         }
 
     def _writer_attribute(self) -> Json:
-        keys = {"codec", "level", "time_chunk", "checksum", "inner_chunk"}
+        keys = {"codec", "level", "time_chunk", "checksum"}
         settings = self._settings.model_dump(mode="json", include=keys)
+        settings["inner_chunk"] = self._settings.n_inner_frames
         return {"name": "panoseti-zarr", "version": __version__, "settings": settings}
 
 

@@ -106,7 +106,15 @@ def test_defaults_are_those_of_the_old_pipeline():
         "blosc_threads": 8,
         "chunk_size_mb": 50,
     }
-    assert (config.pff_to_zarr.checksum, config.pff_to_zarr.inner_chunk) == (True, 0)
+    assert (config.pff_to_zarr.checksum, config.pff_to_zarr.inner_chunk) == (True, 1024)
+
+
+def test_inner_chunks_of_another_chunk_length():
+    """The default inner chunk is left out where it does not divide the chunk; one given must."""
+    assert PffToZarrConfig().n_inner_frames == 1024
+    assert PffToZarrConfig(time_chunk=1000).n_inner_frames == 0
+    assert PffToZarrConfig(time_chunk=1000, inner_chunk=250).n_inner_frames == 250
+    assert PffToZarrConfig(inner_chunk=0).n_inner_frames == 0
 
 
 def test_defaults_of_the_baseline():
@@ -137,10 +145,13 @@ def test_defaults_of_the_service():
         "quiet_s": 0,
         "rescan_s": 60,
         "recheck_s": 86400,
+        "hang_s": 60,
+        "retry_s": 5,
         "max_streams": 2,
         "min_free_gb": 10,
         "watch": "auto",
         "finished_markers": ("collect_complete", "run_complete"),
+        "verify": False,
         "ignore_before": None,
     }
     assert (config.logging.level, config.logging.format) == ("info", "auto")

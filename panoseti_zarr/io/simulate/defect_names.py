@@ -32,7 +32,7 @@ DEFECTS: dict[str, type[Defect]] = {
 }
 """Name of a defect, as `parse_defect` reads it, to its class."""
 
-_DEFECT = re.compile(r"(?P<kind>[a-z-]+)(?:@(?P<product>\w+)\.(?P<module>\d+))?(?::(?P<rest>.*))?")
+_DEFECT = re.compile(r"(?P<kind>[a-z-]+)(?:@(?P<target>[^:]*))?(?::(?P<rest>.*))?")
 
 
 def parse_defect(text: str) -> Defect:
@@ -62,6 +62,13 @@ def parse_defect(text: str) -> Defect:
     for name, field in names.items():
         if field.default is dataclasses.MISSING and name not in numbers:
             raise ConfigError(f"defect {text!r} needs {name}=N")
-    stream = StreamKey(match["product"], int(match["module"])) if match["product"] else None
+    stream = None if match["target"] is None else _parse_target(text, match["target"])
     make: Callable[..., Defect] = kind
     return make(stream=stream, **numbers)
+
+
+def _parse_target(text: str, target: str) -> StreamKey:
+    match = re.fullmatch(r"(\w+)\.(\d+)", target)
+    if match is None:
+        raise ConfigError(f"defect {text!r}: {target!r} is not PRODUCT.MODULE, such as img16.3")
+    return StreamKey(match[1], int(match[2]))

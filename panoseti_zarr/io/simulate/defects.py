@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from panoseti_zarr.errors import ConfigError
 from panoseti_zarr.io.simulate.header import FrameBlock, header_text
-from panoseti_zarr.model import N_QUABOS, QUABO_QUARTERS, HeaderForm, Product, StreamKey
+from panoseti_zarr.model import (
+    N_QUABOS,
+    PRODUCTS,
+    QUABO_QUARTERS,
+    HeaderForm,
+    Product,
+    StreamKey,
+)
 
 _NSEC_MAX = 999_999_999
 _NSEC_RANGE = 2**31
@@ -29,7 +36,7 @@ class Defect:
     Attributes
     ----------
     stream : StreamKey, optional
-        The stream concerned; without it, every stream of the run.
+        The stream concerned; without it, every stream of the run that can have the defect.
     """
 
     stream: StreamKey | None = None
@@ -77,6 +84,11 @@ class MissingQuabo(ValueDefect):
     quabo: int
     start: int = 0
     stop: int | None = None
+
+    def concerns(self, key: StreamKey) -> bool:
+        """Whether the defect is in a stream: in every one whose frames are of four boards."""
+        is_of_module = PRODUCTS[key.product].form is HeaderForm.MODULE
+        return super().concerns(key) and (is_of_module or self.stream is not None)
 
     def reach(self) -> int:
         """Return how many frames the stream must have for the defect to show."""

@@ -212,6 +212,8 @@ class RunPlan:
     def _check_defect(self, defect: Defect) -> None:
         """Refuse a defect that would not show in a stream that it names."""
         concerned = [stream for stream in self.streams if defect.concerns(stream.key)]
+        if not concerned and defect.stream is None:
+            raise ConfigError("a defect can be in no stream of the run")
         if not concerned:
             raise ConfigError(f"a defect names {defect.stream}, which the run has not")
         for stream in concerned:

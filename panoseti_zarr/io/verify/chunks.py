@@ -23,6 +23,9 @@ from panoseti_zarr.model import ArraySpec
 _AT_FAULT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
 """How TensorStore's messages begin where what it read is at fault, not the reading."""
 
+_CHECKSUM = "Digest mismatch"
+"""What TensorStore says where the crc32c alone is wrong."""
+
 
 def list_store_files(store: Path) -> dict[str, int]:
     """Return everything in a store that is no directory: path inside it, and size in bytes.
@@ -92,43 +95,47 @@ class ChunkFrames:
     arrays: dict[str, npt.NDArray[np.generic]]
 
 
-def read_chunks(store: Path, description: StoreDescription) -> Iterator[ChunkFrames | Difference]:
-    """Read a store, one chunk of every array after the other.
+def n_chunks(description: StoreDescription) -> int:
+    """Return how many chunks each array of a store has."""
+    return -(-description.n_frames // description.time_chunk)
+
+
+def read_chunk(store: Path, description: StoreDescription, chunk: int) -> ChunkFrames | Difference:
+    """Read one chunk of every array of a store.
 
     Parameters
     ----------
     store : Path
     description : StoreDescription
+    chunk : int
+        Its place along time.
 
-    Yields
-    ------
+    Returns
+    -------
     ChunkFrames or Difference
-        A difference, where an array does not open, or a chunk is missing or its checksum or
-        content wrong, is the last.
+        A difference where an array does not open, or a chunk is missing or its checksum or
+        content wrong.
 
     Raises
     ------
     TransientIOError
         When a chunk could not be read.
     """
-    arrays: dict[str, Any] = {}
+    start = chunk * description.time_chunk
+    stop = min(start + description.time_chunk, description.n_frames)
+    futures: dict[ArraySpec, Any] = {}
     for spec in description.specs:
         array = _open_array(store, spec)
         if isinstance(array, Difference):
-            yield array
-            return
-        arrays[spec.path] = array
-    for chunk, start in enumerate(range(0, description.n_frames, description.time_chunk)):
-        stop = min(start + description.time_chunk, description.n_frames)
-        futures = {spec: arrays[spec.path][start:stop].read() for spec in description.specs}
-        frames: dict[str, npt.NDArray[np.generic]] = {}
-        for spec, future in futures.items():
-            try:
-                frames[spec.path] = np.ascontiguousarray(future.result())
-            except ValueError as error:
-                yield _broken(chunk_path(spec, chunk), "a whole chunk", error, start)
-                return
-        yield ChunkFrames(start, stop, frames)
+            return array
+        futures[spec] = array[start:stop].read()
+    frames: dict[str, npt.NDArray[np.generic]] = {}
+    for spec, future in futures.items():
+        try:
+            frames[spec.path] = np.ascontiguousarray(future.result())
+        except ValueError as error:
+            return _broken(store, chunk_path(spec, chunk), "a whole chunk", error, start)
+    return ChunkFrames(start, stop, frames)
 
 
 def _open_array(store: Path, spec: ArraySpec) -> ts.TensorStore | Difference:
@@ -140,15 +147,20 @@ def _open_array(store: Path, spec: ArraySpec) -> ts.TensorStore | Difference:
     try:
         return ts.open(opening, open=True, read=True).result()
     except ValueError as error:
-        return _broken(f"{spec.path}/zarr.json", "an array", error)
+        return _broken(store, f"{spec.path}/zarr.json", "an array", error)
 
 
 def _broken(
-    path: str, expected: str, error: ValueError, frame_index: int | None = None
+    store: Path, path: str, expected: str, error: ValueError, frame_index: int | None = None
 ) -> Difference:
     """Return what TensorStore said as a difference, unless reading failed for another reason."""
     reason = str(error).partition(" [tensorstore_spec")[0]
     if not reason.startswith(_AT_FAULT):
         raise TransientIOError(f"reading {path}: {reason}") from error
-    note = f"missing, or damaged: its checksum or its encoding is wrong ({reason})"
-    return Difference(path, "not readable", expected, note, frame_index, file=path)
+    # TensorStore decompresses while it sums up, so of most damage Blosc speaks first.
+    damage = "checksum wrong" if _CHECKSUM in reason else "damaged chunk"
+    if frame_index is None:
+        damage = "damaged array"
+    file = str(store.absolute() / path)
+    note = reason.replace(f'Error reading local file "{file}": ', "")
+    return Difference(path, "not readable", expected, note, frame_index, file=file, damage=damage)

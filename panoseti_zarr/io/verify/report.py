@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from panoseti_zarr.core.words import count
 from panoseti_zarr.errors import one_line
 
 Value = str | int | float | None
@@ -27,11 +28,13 @@ class Difference:
     frame_index : int or None
         Frame of the store (for a chunk: its first).
     file : str or None
-        Frame file concerned; of damage in the store, the file in it.
+        Frame file concerned; of damage in the store, the path of the file in it.
     file_frame_index : int or None
         Frame of that file.
     byte_offset : int or None
         Offset in that file, bytes.
+    damage : str
+        What is wrong with a file of the store that cannot be read, in two words.
     """
 
     what: str
@@ -42,9 +45,13 @@ class Difference:
     file: str | None = None
     file_frame_index: int | None = None
     byte_offset: int | None = None
+    damage: str = ""
 
     def __str__(self) -> str:
-        """Say it on one line, the places in brackets."""
+        """Say it on one line, the places in brackets; damage first, with the file's path."""
+        if self.damage:
+            frames = "" if self.frame_index is None else f" (from frame {self.frame_index} on)"
+            return one_line(f"{self.damage}: {self.file}: {self.note}{frames}")
         places = [
             f"{label} {value}"
             for label, value in (
@@ -100,7 +107,8 @@ class VerifyReport:
     def __str__(self) -> str:
         """Say the outcome on one line."""
         if self.difference:
-            return f"difference: {self.difference}"
+            is_damage = bool(self.difference.damage)
+            return str(self.difference) if is_damage else f"difference: {self.difference}"
         found = "every pixel, header field, time and quality equals the files'"
         if self.obs is None:
             found = "every chunk is there and its checksum right"
@@ -108,8 +116,8 @@ class VerifyReport:
                 found = "every chunk is there and can be read (the store has no checksums)"
         state = "" if self.closed else "; the store is still open"
         return (
-            f"ok: {self.n_frames} frames, {self.n_bytes / 1e6:.1f} MB, {self.seconds:.1f} s, "
-            f"{found}{state}"
+            f"ok: {count(self.n_frames, 'frame')}, {self.n_bytes / 1e6:.1f} MB, "
+            f"{self.seconds:.1f} s, {found}{state}"
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from panoseti_zarr.core.words import count
 from panoseti_zarr.errors import InputError, from_os_error
 from panoseti_zarr.io.verify.layout import find_layout
 from panoseti_zarr.io.verify.metadata import ROOT
@@ -150,7 +151,7 @@ def _unknown_files(
     known = {source.name for source in description.sources}
     for name, file in observed.items():
         if file.size_bytes > 0 and name not in known:
-            note = f"{file.n_frames} frames of the stream are not in the store"
+            note = f"of the stream, {count(file.n_frames, 'frame')} not in the store"
             yield Difference("source_files", None, name, note, file=name)
 
 
