@@ -1,11 +1,15 @@
 # On a fresh Debian or Ubuntu with python3 and its venv module:
 #   make demo    sets everything up in .venv and runs the main job on a simulated run
 #   make test    sets everything up and passes the tests
+# On a server with systemd, as root:
+#   make install      installs or upgrades program and service; configuration and state stay
+#   make uninstall    takes them away; configuration, state and stores stay
 PYTHON ?= python3
+PREFIX ?= /opt/panoseti-zarr
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint reliability bench clean
+.PHONY: demo test lint reliability fuzz bench install uninstall clean
 
 demo: $(READY)
 	$(VENV)/bin/panoseti-zarr demo
@@ -28,8 +32,20 @@ reliability: $(READY)
 	$(VENV)/bin/python -m pytest tests/reliability --long --kills 200
 	$(VENV)/bin/python tests/reliability/mutants.py
 
+fuzz: $(READY)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(VENV)/bin/python -m pytest tests/fuzz
+
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/bench.py
+
+install:
+	$(PYTHON) -m venv $(PREFIX)
+	$(PREFIX)/bin/python -m pip install --quiet .
+	$(PREFIX)/bin/panoseti-zarr install-service
+
+uninstall:
+	$(PREFIX)/bin/panoseti-zarr install-service --remove
+	rm -rf $(PREFIX)
 
 clean:
 	rm -rf $(VENV)

@@ -148,6 +148,62 @@ def bench_convert(work: Path, run: Path, pairs: int) -> None:
         )
 
 
+def bench_pypff(work: Path, run: Path) -> None:
+    """Time ``pypff zarr`` (zstd 3 is its default) once, as it takes half a minute a gigabyte."""
+    if shutil.which("pypff", path=str(Path(sys.executable).parent)) is None:
+        print("\npypff is not installed: not timed")
+        return
+    timing = Timing("pypff zarr, zstd 3 (once)", stream_bytes(run))
+    timed(timing, [Path(sys.executable).with_name("pypff"), "zarr", run, work / "pypff"])
+    shutil.rmtree(work / "pypff")
+    print(timing.row(None))
+
+
+def bench_service(work: Path, run: Path, pairs: int) -> None:
+    """From ``run.finished`` to ``run.completed`` in the service, against the commands by hand."""
+    by_hand = Timing("convert and baseline by hand", stream_bytes(run))
+    served = Timing("service: run.finished to run.completed", stream_bytes(run))
+    for turn in range(pairs):
+        place = work / f"turn{turn}"
+        words: list[str | Path] = [*COMMAND, "run", run, place / "l0", place / "l1"]
+        os.sync()
+        timed(by_hand, words)
+        shutil.rmtree(place)
+        os.sync()
+        served.seconds.append(served_seconds(place, run))
+        shutil.rmtree(place)
+    print_table(f"{run.name}: service", [by_hand, served])
+
+
+def served_seconds(place: Path, run: Path) -> float:
+    """Serve a root that holds one run; return the seconds from its finish to its completion."""
+    (place / "root").mkdir(parents=True)
+    for file in run.iterdir():
+        (place / "root" / run.name).mkdir(exist_ok=True)
+        os.link(file, place / "root" / run.name / file.name)
+    text = "[daemon]\nsettle_s = 1\nmin_free_gb = 0\n" + "".join(
+        f'{key} = "{place / name}"\n'
+        for key, name in (
+            ("data_root", "root"),
+            ("l0_dir", "l0"),
+            ("l1_dir", "l1"),
+            ("state_dir", "state"),
+        )
+    )
+    words = [*COMMAND, "serve", "--config", str(config_file(place, "serve", text))]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        started = 0.0
+        for line in process.stdout:
+            if b'"run.finished"' in line:
+                started = time.perf_counter()
+            elif b'"run.completed"' in line:
+                break
+        seconds = time.perf_counter() - started
+        process.terminate()
+    return seconds
+
+
 def inside_seconds(words: list[str | Path]) -> tuple[float, int]:
     """Run a command that ends its line with its own seconds; return these and peak memory."""
     with subprocess.Popen(
@@ -207,6 +263,9 @@ def main() -> None:
             work.mkdir()
             run = simulate(work, product, options.frames)
             bench_convert(work, run, options.pairs)
+            if product == "img16":
+                bench_pypff(work, run)
+            bench_service(work, run, min(3, options.pairs))
             bench_baseline(work, run, options.pairs)
             shutil.rmtree(work)
 

@@ -6,6 +6,7 @@ start with the oldest run, streams in the order of their listing.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,11 +36,15 @@ class Backlog:
         self._roots = roots
         self.active: set[str] = set()
         """Names of runs with a stream that is not settled."""
+        self._in_order: list[Run] = []
+        """Those runs, oldest first."""
         self.is_connected = False
         self.devices: dict[str, int] = {}
         """``st_dev`` of the output directories when all was well, by label."""
         self.is_checked = False
         """The output directories were looked at."""
+        self.are_outputs_there = False
+        """They are what they were, whether or not there is room."""
         self.paused = ""
         """Why no job may start; empty where one may."""
         self.running: set[tuple[str, str]] = set()
@@ -48,10 +53,15 @@ class Backlog:
         """Start what may start now."""
         if not self.is_connected or not self.is_checked or self.paused:
             return []
-        n_ingesting = self._count(StreamStatus.INGESTING)
-        n_l1 = self._count(StreamStatus.L1_RUNNING)
+        # A job whose root hangs does nothing: it must not keep the others from starting.
+        ingesting = self._with_job(StreamStatus.INGESTING)
+        n_ingesting = sum(not self._roots[run.root].is_hung for run in ingesting)
+        n_l1 = len(self._with_job(StreamStatus.L1_RUNNING))
         instructions: list[Instruction] = []
         for run, stream in self._waiting():
+            # Of an archive at the first start there are thousands: look no further than needed.
+            if n_ingesting >= settings.max_streams and n_l1 >= settings.max_l1:
+                break
             if stream.due_s is not None and stream.due_s > now_s:
                 continue
             if stream.status in {StreamStatus.QUEUED, StreamStatus.RETRYING}:
@@ -59,7 +69,7 @@ class Backlog:
                 if n_ingesting < settings.max_streams and not root.paused:
                     n_ingesting += 1
                     instructions.append(self._start_ingest(run, stream, root.place))
-            elif n_l1 < settings.max_l1:
+            elif n_l1 < settings.max_l1 or n_ingesting + n_l1 < settings.max_streams:
                 n_l1 += 1
                 instructions.append(self._start_l1(run, stream))
         return instructions
@@ -73,9 +83,27 @@ class Backlog:
         """Return how many streams wait for a job, and how many have one."""
         return sum(1 for _ in self._waiting()), len(self.running)
 
+    def follow(self, run: Run, now_s: float) -> list[Instruction]:
+        """Note whether a run has streams with work to do; announce its completion."""
+        if not all(stream.status in SETTLED for stream in run.streams.values()):
+            self._activate(run)
+            if run.is_complete or run.began_s is None:
+                run.began_s = now_s
+            run.is_complete = False
+            return []
+        self._deactivate(run)
+        if run.is_complete or run.is_settling or run.is_removed:
+            return []
+        run.is_complete = True
+        run.completed_s = now_s
+        return [_completed(run, now_s)]
+
     def committed(self, event: Committed) -> list[Instruction]:
         """Note progress: the next failure is a first one again."""
-        stream = self._runs[event.run].streams[event.stream]
+        run = self._runs[event.run]
+        # Its frames were read: the root is not hung, however long its rescan takes.
+        self._roots[run.root].answered_s = event.now_s
+        stream = run.streams[event.stream]
         stream.n_frames = event.n_frames
         stream.n_bytes += event.n_bytes
         stream.lag_s = event.lag_s
@@ -216,9 +244,7 @@ class Backlog:
         settings: Settings,
     ) -> list[Instruction]:
         stream.n_attempts += 1
-        # The exponent is bounded, for attempts are not.
-        delay_s = settings.retry_first_s * 2.0 ** min(stream.n_attempts - 1, 30)
-        delay_s = min(delay_s, settings.retry_most_s)
+        delay_s = settings.delay_s(stream.n_attempts)
         stream.status = status
         stream.due_s = event.now_s + delay_s
         stream.reason = event.reason
@@ -229,13 +255,36 @@ class Backlog:
         }
         return [Log(name, "warning", event.run, event.stream, fields)]
 
+    def _activate(self, run: Run) -> None:
+        if run.name not in self.active:
+            self.active.add(run.name)
+            bisect.insort(self._in_order, run, key=lambda active: active.order)
+
+    def _deactivate(self, run: Run) -> None:
+        if run.name in self.active:
+            self.active.remove(run.name)
+            del self._in_order[bisect.bisect_left(self._in_order, run.order, key=lambda r: r.order)]
+
     def _waiting(self) -> Iterator[tuple[Run, Stream]]:
         """Give the streams that a job is wanted for, in order."""
         idle = {*RUNNING, *SETTLED, StreamStatus.WAITING}
-        for run in sorted((self._runs[name] for name in self.active), key=lambda run: run.order):
+        for run in self._in_order:
             for stream in run.streams.values():
                 if stream.status not in idle:
                     yield run, stream
 
-    def _count(self, status: StreamStatus) -> int:
-        return sum(self._runs[run].streams[stream].status is status for run, stream in self.running)
+    def _with_job(self, status: StreamStatus) -> list[Run]:
+        """Give the run of each stream that has a job, and this status."""
+        running = ((self._runs[run], stream) for run, stream in self.running)
+        return [run for run, stream in running if run.streams[stream].status is status]
+
+
+def _completed(run: Run, now_s: float) -> Log:
+    began_s = now_s if run.began_s is None else run.began_s
+    fields = {
+        "n_streams": len(run.streams),
+        "n_frames": sum(stream.n_frames for stream in run.streams.values()),
+        "n_quarantined": run.n_quarantined,
+        "seconds": round(now_s - began_s, 3),
+    }
+    return Log("run.completed", "info", run.name, None, fields)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from daemon.lanes import Lanes
 from daemon.log import get_logger
-from panoseti_zarr.cluster import Executor, make_executor
+from panoseti_zarr.cluster import ClusterEvent, Executor, make_executor
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
 
-_FIRST_DELAY_S = 5.0
+_FIRST_DELAY_S = 1.0
 _MOST_DELAY_S = 60.0
 _LANE = "cluster"
 
@@ -29,8 +29,8 @@ class ClusterLink:
         Takes the reason; `on_ready` follows when there is one again.
     on_failed : callable
         Takes an error that no waiting mends.
-    on_worker_lost : callable
-        Takes a worker's address.
+    on_event : callable
+        Takes whatever else happens to the cluster.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class ClusterLink:
         on_ready: Callable[[Executor, int], None],
         on_lost: Callable[[str], None],
         on_failed: Callable[[Exception], None],
-        on_worker_lost: Callable[[str], None],
+        on_event: Callable[[ClusterEvent], None],
     ) -> None:
         self._config = config
         self._lanes = lanes
         self._on_ready = on_ready
         self._on_lost = on_lost
         self._on_failed = on_failed
-        self._on_worker_lost = on_worker_lost
+        self._on_event = on_event
         self._closing = threading.Event()
         self._executor: Executor | None = None
 
@@ -57,7 +57,7 @@ class ClusterLink:
         self._lanes.submit(_LANE, self._connect)
 
     def check(self) -> None:
-        """Begin to ask whether the cluster still answers; make the executor anew if not."""
+        """Begin to ask whether the executor has a cluster or looks for it; make it anew if not."""
         self._lanes.submit(_LANE, self._check)
 
     def close(self, timeout_s: float) -> bool:
@@ -78,11 +78,12 @@ class ClusterLink:
         delay_s = _FIRST_DELAY_S
         while not self._closing.is_set():
             try:
-                self._executor = make_executor(self._config, on_worker_lost=self._on_worker_lost)
+                self._executor = make_executor(self._config, tell=self._hear)
                 n_slots = self._executor.n_slots
             except TransientIOError as error:
                 self._close_executor()
-                get_logger().warning("cluster.unreachable", reason=str(error), retry_in_s=delay_s)
+                fields = {"reason": str(error), "retry_in_s": delay_s}
+                self._on_event(ClusterEvent("cluster.unreachable", "warning", fields))
                 self._closing.wait(delay_s)
                 delay_s = min(2 * delay_s, _MOST_DELAY_S)
             except Exception as error:  # noqa: BLE001 - a thread's boundary: the loop ends on it
@@ -92,13 +93,23 @@ class ClusterLink:
                 self._on_ready(self._executor, n_slots)
                 return
 
+    def _hear(self, event: ClusterEvent) -> None:
+        """Take what the executor tells, in its thread: it looks for a lost scheduler itself."""
+        if event.name == "cluster.lost":
+            self._on_lost(event.fields["reason"])
+            # Where it has given up, another one is made.
+            self.check()
+        elif event.name == "cluster.connected" and self._executor is not None:
+            self._on_ready(self._executor, event.fields["n_slots"])
+        else:
+            self._on_event(event)
+
     def _check(self) -> None:
         if self._executor is None or self._closing.is_set():
             return
         try:
             self._executor.n_slots  # noqa: B018 - asking is the test
-        except PanosetiZarrError as error:
-            self._on_lost(str(error))
+        except PanosetiZarrError:
             self._close_executor()
             self._connect()
 

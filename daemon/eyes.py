@@ -12,7 +12,7 @@ from daemon import instructions as do
 from daemon import messages as m
 from daemon.lanes import Lanes
 from daemon.log import get_logger
-from daemon.scan import RootListing, RunLook, list_root, look_at_outputs, look_at_run
+from daemon.scan import RootListing, RunLook, list_root, look_at_run, try_outputs
 from daemon.watch import HintOnce, Watcher
 from panoseti_zarr.config import DaemonConfig
 
@@ -50,7 +50,7 @@ class Eyes:
         self._hints = HintOnce(
             lambda root, run: tell(m.Hinted(time.monotonic(), root, run)),
         )
-        self._watcher = Watcher(settings.watch, self._hints)
+        self._watcher = Watcher(settings.watch, self._hints, _tell_overflow)
         self._unwatched: set[str] = set()
 
     def look(self, instruction: do.Instruction) -> None:
@@ -99,7 +99,7 @@ class Eyes:
         self._tell(m.RunSeen(time.monotonic(), wanted.run, began_s, **_fields(look)))
 
     def _check_outputs(self) -> None:
-        seen = look_at_outputs(*self._outputs)
+        seen = try_outputs(*self._outputs)
         self._tell(m.OutputsSeen(time.monotonic(), seen))
 
     def _watch(self, root: str, change: Callable[[], None]) -> None:
@@ -117,6 +117,10 @@ class Eyes:
                 self._unwatched.discard(root)
 
         self._lanes.submit(_WATCHING, carry_out)
+
+
+def _tell_overflow() -> None:
+    get_logger().warning("watch.overflowed")
 
 
 def _guarded(look: Callable[[], Seen], task: str, failed: Callable[[str], Seen]) -> Seen:

@@ -85,6 +85,28 @@ class StartL1:
 
 
 @dataclass(frozen=True)
+class StartVerify:
+    """Compare a closed L0 store with its frame files; answered by `VerifyEnded`.
+
+    ``digest`` and the devices as in `StartIngest`.
+    """
+
+    root: str
+    root_device: int | None
+    l0_device: int | None
+    run: str
+    stream: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class HoldVerify:
+    """Let the comparison under way wait, for a job has come, or go on."""
+
+    is_held: bool
+
+
+@dataclass(frozen=True)
 class SaveRun:
     """Write the run's record to the ledger."""
 
@@ -94,6 +116,11 @@ class SaveRun:
 @dataclass(frozen=True)
 class StopJobs:
     """Ask the jobs under way to stop."""
+
+
+@dataclass(frozen=True)
+class LeaveTasks:
+    """Ask the jobs under way to stop, and leave tasks that hang to themselves: others go on."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +139,10 @@ Instruction = (
     | UnwatchRun
     | StartIngest
     | StartL1
+    | StartVerify
+    | HoldVerify
     | SaveRun
     | StopJobs
+    | LeaveTasks
     | Exit
 )

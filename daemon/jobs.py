@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon.instructions import StartIngest, StartL1
@@ -26,6 +26,7 @@ from panoseti_zarr.errors import (
     TransientIOError,
     from_os_error,
 )
+from panoseti_zarr.io.l1_store import finish_killed
 from panoseti_zarr.io.reader import RunListing, list_run
 from panoseti_zarr.model import TIME_MISSING_NS, StreamKey
 from panoseti_zarr.pipeline.ingest import Commit, ingest_stream
@@ -48,6 +49,8 @@ class Workshop:
         Set when the service is to end.
     tell : callable
         Takes what happened, as events.
+    may_verify : threading.Event
+        Set while a comparison of a store with its files may go on.
     """
 
     config: Config
@@ -56,6 +59,7 @@ class Workshop:
     executor: Executor
     stop: threading.Event
     tell: Tell
+    may_verify: threading.Event = field(default_factory=threading.Event)
 
 
 class _StreamGoneError(Exception):
@@ -92,7 +96,7 @@ def run_ingest(job: StartIngest, workshop: Workshop) -> None:
 
     key = parse_stream(job.stream)
     try:
-        _check_device(workshop.l0_dir, job.l0_device, "l0_dir")
+        check_device(workshop.l0_dir, job.l0_device, "l0_dir")
         listing = _list_as_known(job, key)
         if listing is None:
             workshop.tell(ended(Outcome.CHANGED))
@@ -143,8 +147,9 @@ def run_l1(job: StartL1, workshop: Workshop) -> None:
         return L1Ended(time.monotonic(), job.run, job.stream, outcome, reason)
 
     try:
-        _check_device(workshop.l1_dir, job.l1_device, "l1_dir")
+        check_device(workshop.l1_dir, job.l1_device, "l1_dir")
         if l1_matches(l0_path, l1_path) and not (job.refresh and _differs(l1_path, settings)):
+            finish_killed(l1_path)
             workshop.tell(ended(Outcome.DONE))
             return
         workshop.tell(L1Started(time.monotonic(), job.run, job.stream))
@@ -208,7 +213,7 @@ def _list_as_known(job: StartIngest, key: StreamKey) -> RunListing | None:
 def _as_root_stands(job: StartIngest, reason: str) -> tuple[Outcome, str]:
     """Do not blame the data for a root that was unmounted, or a run that was removed."""
     try:
-        _check_device(Path(job.root), job.root_device, "the data root")
+        check_device(Path(job.root), job.root_device, "the data root")
         is_there = _has_files(Path(job.root) / job.run)
     except (OSError, TransientIOError) as error:
         return Outcome.FAILED, f"the data root is not as it was: {error}"
@@ -232,7 +237,7 @@ def _differs(l1_path: Path, settings: BaselineSubtractConfig) -> bool:
     return bool(held != settings.model_dump(mode="json"))
 
 
-def _check_device(path: Path, device: int | None, label: str) -> None:
+def check_device(path: Path, device: int | None, label: str) -> None:
     """Write nothing into the bare directory of a file system that is not mounted any more.
 
     Raises

@@ -12,10 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from daemon.records import Run, Stream, StreamStatus
+from daemon.records import Run, Stream, StreamStatus, VerifyStatus
+from panoseti_zarr.io.steps import reached
 
 LEDGER_NAME = "ledger.sqlite3"
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
 
 _TIMES = ("discovered_s", "finished_s", "completed_s")
 _RUN_COLUMNS = (
@@ -28,9 +29,8 @@ _RUN_COLUMNS = (
     "rebuild",
     "n_empty_files",
 )
-_STREAM_COLUMNS = tuple(
-    field.name for field in fields(Stream) if field.name not in {"due_s", "n_attempts", "run_again"}
-)
+_NOT_KEPT = {"due_s", "n_attempts", "run_again", "n_verify_attempts", "verify_due_s", "size_bytes"}
+_STREAM_COLUMNS = tuple(field.name for field in fields(Stream) if field.name not in _NOT_KEPT)
 
 Rows = tuple[tuple[Any, ...], tuple[tuple[Any, ...], ...]]
 
@@ -89,6 +89,8 @@ class Ledger:
                 marks = ", ".join("?" * (len(_STREAM_COLUMNS) + 1))
                 insert = f"INSERT INTO streams VALUES ({marks})"  # noqa: S608
                 self._db.executemany(insert, streams)
+                reached("ledger.run_written")
+        reached("ledger.committed")
 
     def close(self) -> None:
         """Fold the log into the file and close it."""
@@ -113,6 +115,7 @@ class Ledger:
         ):
             values = dict(zip(_STREAM_COLUMNS, row, strict=True))
             values["status"] = StreamStatus(values["status"])
+            values["verify"] = VerifyStatus(values["verify"])
             for name in ("is_closed", "rebuild", "refresh_l1"):
                 values[name] = bool(values[name])
             runs[run].streams[values["key"]] = Stream(**values)
@@ -136,6 +139,7 @@ class Ledger:
             )
             self._db.execute("CREATE TABLE IF NOT EXISTS places (path PRIMARY KEY, volume)")
             self._db.execute(f"PRAGMA user_version = {LEDGER_VERSION}")
+        reached("ledger.opened")
 
     def _replace(self, reason: str) -> None:
         """Put a ledger that cannot be used aside, and begin anew."""
@@ -144,6 +148,7 @@ class Ledger:
         for suffix in ("-wal", "-shm"):
             self._path.with_name(f"{LEDGER_NAME}{suffix}").unlink(missing_ok=True)
         self._path.rename(self._path.with_name(f"{LEDGER_NAME}.unusable"))
+        reached("ledger.put_aside")
         self._open()
         self.replaced = reason
 

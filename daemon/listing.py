@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from daemon.instructions import Log
 from daemon.messages import Store, StreamSeen
-from daemon.records import L1_PENDING, RUNNING, Run, Stream, StreamStatus
+from daemon.records import L1_PENDING, RUNNING, Run, Stream, StreamStatus, VerifyStatus
+
+_REFUSED = "refused: "
 
 
 def apply_listing(run: Run, seen_streams: tuple[StreamSeen, ...]) -> list[Stream]:
@@ -23,6 +26,9 @@ def apply_listing(run: Run, seen_streams: tuple[StreamSeen, ...]) -> list[Stream
             stream.rebuild = run.rebuild
         is_changed = is_new or stream.digest != seen.digest
         stream.digest = seen.digest
+        stream.size_bytes = seen.size_bytes
+        if (seen.store_id, seen.commit) != (stream.verified_store_id, stream.verified_commit):
+            _forget_verified(stream)
         if stream.status in RUNNING:
             stream.run_again = stream.run_again or is_changed
         elif _apply(stream, seen, is_changed=is_changed):
@@ -33,6 +39,27 @@ def apply_listing(run: Run, seen_streams: tuple[StreamSeen, ...]) -> list[Stream
         if stream.key not in listed:
             mark_source_gone(stream)
     return queued
+
+
+def say_removed(run: Run, before: set[str], seen_streams: tuple[StreamSeen, ...]) -> list[Log]:
+    """Say which streams a listing found removed; ``before`` are the keys of those known to be."""
+    stores = {seen.key: seen.store for seen in seen_streams}
+    lines = []
+    for stream in run.streams.values():
+        if stream.status is not StreamStatus.REMOVED or stream.key in before:
+            continue
+        what = "its L0 store is" if stores.get(stream.key) is Store.ABSENT else "frame files are"
+        fields = {"reason": stream.reason or f"{what} gone"}
+        lines.append(Log("stream.removed", "info", run.name, stream.key, fields))
+    return lines
+
+
+def note_refused(run: Run, refused: tuple[str, ...]) -> list[Log]:
+    """Keep the lines on files that belong to no stream among a run's warnings; say the new ones."""
+    new = [line for line in refused if f"{_REFUSED}{line}" not in run.warnings]
+    others = (line for line in run.warnings if not line.startswith(_REFUSED))
+    run.warnings = (*others, *(f"{_REFUSED}{line}" for line in refused))
+    return [Log("file.refused", "warning", run.name, None, {"reason": line}) for line in new]
 
 
 def mark_source_gone(stream: Stream) -> None:
@@ -47,6 +74,12 @@ def mark_source_gone(stream: Stream) -> None:
     stream.status = StreamStatus.REMOVED
     stream.digest = ""
     stream.due_s = None
+
+
+def _forget_verified(stream: Stream) -> None:
+    """Note that the store is not the one that was verified."""
+    if stream.verify is VerifyStatus.VERIFIED:
+        stream.unverify()
 
 
 def _apply(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:

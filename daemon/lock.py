@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +20,12 @@ _TRY_S = 0.1
 
 @contextlib.contextmanager
 def service_lock(state_dir: Path) -> Iterator[None]:
-    """Hold the lock of a state directory; its file names the holder's pid, and stays.
+    """Hold the lock of a state directory; its file names the holder's pid and host, and stays.
 
     Raises
     ------
     InputError
-        Another service has it; the message names its pid.
+        Another service has it; the message says which.
     """
     path = state_dir / LOCK_NAME
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,8 +35,10 @@ def service_lock(state_dir: Path) -> Iterator[None]:
         raise InputError(f"cannot open the lock file: {error.strerror}", path=str(path)) from None
     try:
         _lock(fd, path)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        # A full disk must not keep the service from its start: the note is for people.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
@@ -74,8 +77,8 @@ def _lock(fd: int, path: Path) -> None:
             time.sleep(_TRY_S)
         else:
             return
-    holder = one_line(os.pread(fd, 20, 0).decode(errors="replace").strip())
+    holder = one_line(os.pread(fd, 200, 0).decode(errors="replace").strip())
     raise InputError(
-        f"another service (pid {holder or 'unknown'}) uses the state directory",
+        f"another service ({holder or 'pid unknown'}) uses the state directory",
         path=str(path.parent),
     )

@@ -1,25 +1,41 @@
 """The service's log: one line an event, JSON unless stdout is a terminal, never a secret.
 
 structlog and the standard library's loggers (of Dask, watchdog and Python's warnings) come out
-in the same form. Where stdout is the journal, each line begins with its priority, ``<N>``, as
-sd-daemon(3) describes.
+in the same form, and so do errors that nobody caught. Where stdout is the journal, each line
+begins with its priority, ``<N>``, as sd-daemon(3) describes.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from panoseti_zarr.core.credentials import without_user_info
+from panoseti_zarr.core.credentials import REMOVED, without_secrets, without_user_info
+from panoseti_zarr.errors import PanosetiZarrError, one_line
 
 _PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 _OURS = "panoseti_zarr"
+
+# What a library may say of how it connects: the word, and what follows it.
+_SECRET = re.compile(
+    r"""(?i)((?:passw(?:or)?d|passphrase|secret|token)["']?\s*[=:]\s*)("[^"]*"|'[^']*'|\S+)"""
+)
+
+_told: weakref.WeakSet[Exception] = weakref.WeakSet()
+
+# Names and lines of code, never the values of variables: those may be secret.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+)
 
 
 def configure(level: str, style: str) -> None:
@@ -36,6 +52,7 @@ def configure(level: str, style: str) -> None:
     logging.basicConfig(handlers=[make_handler(style)], level=logging.WARNING, force=True)
     set_level(level)
     logging.captureWarnings(capture=True)
+    _catch_what_nobody_caught()
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -59,6 +76,23 @@ def get_logger() -> structlog.stdlib.BoundLogger:
     return cast(structlog.stdlib.BoundLogger, structlog.get_logger(_OURS))
 
 
+def failed(error: Exception) -> None:
+    """Say that an error ends the service, or its start; of each error once.
+
+    Only of an error that was not foreseen the traceback is told.
+    """
+    if not structlog.is_configured():
+        configure("info", "auto")
+    if error not in _told:
+        _told.add(error)
+        is_declared = isinstance(error, PanosetiZarrError)
+        get_logger().critical(
+            "service.failed",
+            reason=one_line(str(error)),
+            exc_info=None if is_declared else error,
+        )
+
+
 def make_handler(style: str) -> logging.Handler:
     """Make the handler that writes lines to stdout."""
     stream = sys.stdout
@@ -66,7 +100,9 @@ def make_handler(style: str) -> logging.Handler:
     is_console = style == "console" or (style == "auto" and is_terminal)
     render: Callable[[WrappedLogger, str, EventDict], Any]
     if is_console:
-        render = structlog.dev.ConsoleRenderer(colors=is_terminal)
+        render = structlog.dev.ConsoleRenderer(
+            colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
+        )
     else:
         render = structlog.processors.JSONRenderer()
     formatter = _Lines(
@@ -79,7 +115,7 @@ def make_handler(style: str) -> logging.Handler:
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *([] if is_console else [structlog.processors.format_exc_info]),
+            *([] if is_console else [_tracebacks]),
             _finish,
             render,
         ],
@@ -99,10 +135,45 @@ def is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+def take_over(*names: str) -> None:
+    """Let loggers that libraries have given handlers of their own write as all others do."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def _catch_what_nobody_caught() -> None:
+    """Log errors that would be printed: of threads, of the main thread, of destructors."""
+
+    def crashed(task: str, error: BaseException | None) -> None:
+        if not isinstance(error, KeyboardInterrupt | SystemExit):
+            get_logger().error("task.crashed", task=task, exc_info=error)
+
+    def of_thread(told: threading.ExceptHookArgs) -> None:
+        crashed(told.thread.name if told.thread else "thread", told.exc_value)
+
+    threading.excepthook = of_thread
+    sys.excepthook = lambda _, error, __: crashed("main", error)
+    sys.unraisablehook = lambda told: crashed(repr(told.object), told.exc_value)
+
+
 def _finish(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Put what every line has first, and take passwords out."""
     common = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    return {key: without_user_info(value) for key, value in {**common, **event}.items()}
+    return {key: _without_secrets(value) for key, value in {**common, **event}.items()}
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return a value of a line without passwords: of URLs, by the name of their key, in words."""
+    if isinstance(value, str):
+        return _SECRET.sub(rf"\g<1>{REMOVED}", without_user_info(value))
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    if isinstance(value, dict):
+        cleaned = without_secrets(value)
+        return {key: _without_secrets(item) for key, item in cleaned.items()}
+    return value
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:

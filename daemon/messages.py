@@ -36,12 +36,15 @@ class Store(StrEnum):
 
 @dataclass(frozen=True)
 class StreamSeen:
-    """A stream in the listing of its run: its files' digest, and how its stores stand."""
+    """A stream in the listing of its run: its files' digest and size, and how its stores stand."""
 
     key: str
     digest: str
     store: Store
     has_l1: bool = False
+    store_id: str = ""
+    commit: int = 0
+    size_bytes: int = 0
 
 
 class Outcome(StrEnum):
@@ -137,7 +140,8 @@ class RunSeen:
     """A look at the files of a run.
 
     ``streams`` is None where the look did not ask for them, or where the files changed during
-    it; ``outputs`` tells where their stores were looked for. ``is_gone``: the directory is not
+    it; ``outputs`` tells where their stores were looked for. ``refused``: a line on each file that
+    belongs to no stream, for its name cannot be read. ``is_gone``: the directory is not
     there; ``problem``: it could not be looked at.
     """
 
@@ -149,6 +153,7 @@ class RunSeen:
     markers: tuple[str, ...] = ()
     streams: tuple[StreamSeen, ...] | None = None
     outputs: tuple[OutputSeen, ...] = ()
+    refused: tuple[str, ...] = ()
     n_empty_files: int = 0
     is_gone: bool = False
     problem: str = ""
@@ -219,6 +224,30 @@ class L1Ended:
 
 
 @dataclass(frozen=True)
+class VerifyEnded:
+    """A comparison of an L0 store with its frame files ended.
+
+    ``CORRUPT``: they differ, as ``reason`` says; ``frame_index`` counts in the store,
+    ``byte_offset`` in ``file``. ``seconds`` are those in which it was not held.
+    """
+
+    now_s: float
+    run: str
+    stream: str
+    outcome: Outcome
+    reason: str = ""
+    verified_ns: int | None = None
+    store_id: str = ""
+    commit: int = 0
+    n_frames: int = 0
+    n_bytes: int = 0
+    seconds: float = 0.0
+    frame_index: int | None = None
+    file: str | None = None
+    byte_offset: int | None = None
+
+
+@dataclass(frozen=True)
 class RetryAsked:
     """Somebody wants a run tried again, or made anew."""
 
@@ -255,6 +284,7 @@ Event = (
     | IngestEnded
     | L1Started
     | L1Ended
+    | VerifyEnded
     | RetryAsked
     | Reconfigured
     | StopAsked

@@ -1,14 +1,18 @@
-"""Prometheus metrics on loopback, where ``[metrics] port`` is set."""
+"""Prometheus metrics on loopback, as docs/monitoring.md lists them."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 LOOPBACK = "127.0.0.1"
+
+_PREFIX = "panoseti_zarr_"
+_LAG_BUCKETS_S = (10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
 
 
 class Metrics:
@@ -18,6 +22,8 @@ class Metrics:
     ----------
     port : int
         On loopback.
+    version : str
+        Of the program.
 
     Raises
     ------
@@ -25,47 +31,104 @@ class Metrics:
         The port is taken.
     """
 
-    def __init__(self, port: int) -> None:
-        registry = CollectorRegistry()
+    def __init__(self, port: int, version: str) -> None:
+        registry = self._registry = CollectorRegistry()
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"panoseti_zarr_{name}", text, registry=registry)
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(_PREFIX + name, text, labels, registry=registry)
 
-        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(f"panoseti_zarr_{name}", text, labels, registry=registry)
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(_PREFIX + name, text, labels, registry=registry)
 
-        self._lag = gauge("lag_seconds", "From the last committed frame to its commit.")
-        self._backlog = gauge("backlog_streams", "Streams that wait for a job.")
-        self._running = gauge("running_jobs", "Jobs under way.")
-        self._quarantined = gauge("quarantined_streams", "Streams in quarantine.")
+        def lag(name: str, text: str) -> Histogram:
+            return Histogram(
+                _PREFIX + name, text, ("product",), buckets=_LAG_BUCKETS_S, registry=registry
+            )
+
+        gauge("build_info", "The program that runs.", "version").labels(version).set(1)
+        self._is_ready = gauge("ready", "1 while it watches and is connected.")
+        self._frames = counter("frames", "Committed frames.", "product")
+        self._bytes = counter("bytes", "PFF bytes of committed frames.", "product")
         self._last_commit = gauge("last_commit_timestamp_seconds", "Unix time of the last commit.")
-        self._frames = counter("frames", "Committed frames.")
-        self._bytes = counter("bytes", "PFF bytes of committed frames.")
-        self._errors = counter("errors", "Logged events that are errors or warnings.", ("event",))
+        self._lag = gauge("lag_seconds", "From the last committed frame to its commit.")
+        self._to_l0 = lag("marker_to_l0_seconds", "From the finished run to its closed L0 store.")
+        self._to_l1 = lag("marker_to_l1_seconds", "From the finished run to its L1 store.")
+        self._runs = gauge("runs", "Known runs, by state.", "state")
+        self._backlog = gauge("backlog_streams", "Streams that wait for a job.")
+        self._behind = gauge("backlog_bytes", "PFF bytes of finished runs not committed yet.")
+        self._jobs = gauge("running_jobs", "Jobs under way, by what they make.", "step")
+        self._paused = gauge("paused", "1 while no job may start.")
+        self._roots_paused = gauge("root_paused", "1 while a data root is left alone.", "root")
+        self._quarantined = gauge("quarantined_streams", "Streams in quarantine.")
+        self._slots = gauge("task_slots", "Tasks that the cluster runs at once; 0 without one.")
+        self._workers = gauge("workers", "Workers of the cluster; 0 without one.")
+        self._free = gauge("free_disk_bytes", "Free bytes where stores are written.", "directory")
+        self._errors = counter("errors", "Warnings and errors in the log.", "event")
+        self._counting = _CountErrors(self._errors)
         self._server: WSGIServer
         self._thread: threading.Thread
         self._server, self._thread = start_http_server(port, addr=LOOPBACK, registry=registry)
+        logging.getLogger().addHandler(self._counting)
 
-    def committed(self, fields: dict[str, Any], now_unix_s: float) -> None:
+    def committed(self, stream: str, fields: dict[str, Any], now_unix_s: float) -> None:
         """Count a commit; ``fields`` are those of ``stream.committed``."""
-        self._frames.inc(fields["n_new_frames"])
-        self._bytes.inc(fields["n_bytes"])
+        self._frames.labels(_product(stream)).inc(fields["n_new_frames"])
+        self._bytes.labels(_product(stream)).inc(fields["n_bytes"])
         self._last_commit.set(now_unix_s)
         if fields["lag_s"] is not None:
             self._lag.set(fields["lag_s"])
 
-    def failed(self, event: str) -> None:
-        """Count an event that is an error or a warning."""
-        self._errors.labels(event).inc()
+    def closed(self, stream: str, since_marker_s: float) -> None:
+        """Note how long an L0 store took, from the finished run to its close."""
+        self._to_l0.labels(_product(stream)).observe(since_marker_s)
+
+    def subtracted(self, stream: str, since_marker_s: float) -> None:
+        """Note how long an L1 store took, from the finished run to its place."""
+        self._to_l1.labels(_product(stream)).observe(since_marker_s)
+
+    def connected(self, n_slots: int, n_workers: int) -> None:
+        """Show how much the cluster can do; 0 where there is none."""
+        self._slots.set(n_slots)
+        self._workers.set(n_workers)
 
     def counted(self, document: dict[str, Any]) -> None:
         """Show how much there is to do, out of a status document."""
-        self._backlog.set(document["queue"]["n_waiting"])
-        self._running.set(document["queue"]["n_running"])
+        queue = document["queue"]
+        self._is_ready.set(document["service"]["phase"] == "running")
+        self._backlog.set(queue["n_waiting"])
+        self._behind.set(queue["n_behind_bytes"])
+        for step in ("l0", "l1"):
+            self._jobs.labels(step).set(queue["running"][step])
+        self._paused.set(queue["paused"] is not None)
         self._quarantined.set(document["totals"]["n_quarantined"])
+        for state in ("waiting", "working", "done", "quarantined", "removed"):
+            self._runs.labels(state).set(sum(run["state"] == state for run in document["runs"]))
+        for root in document["roots"]:
+            self._roots_paused.labels(root["path"]).set(root["paused"] is not None)
+        for disk in document["disks"]:
+            self._free.labels(disk["key"]).set(disk["free_bytes"])
 
     def close(self) -> None:
         """End the server."""
+        logging.getLogger().removeHandler(self._counting)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+
+class _CountErrors(logging.Handler):
+    """Counts what is logged as a warning or worse, by its event."""
+
+    def __init__(self, errors: Counter) -> None:
+        super().__init__(logging.WARNING)
+        self._errors = errors
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a record: the service's own carry their event, those of libraries do not."""
+        event = record.msg["event"] if isinstance(record.msg, dict) else "library.logged"
+        self._errors.labels(event).inc()
+
+
+def _product(stream: str) -> str:
+    """Return the data product of a stream, of ``dp_img16.module_3`` img16."""
+    return stream.removeprefix("dp_").partition(".")[0]

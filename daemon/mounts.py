@@ -61,6 +61,8 @@ def mount_of(path: Path, table: Path = Path("/proc/self/mountinfo")) -> Mount:
 
 def _unescaped(text: str) -> str:
     """Undo the octal escapes of blanks and backslashes."""
+    if "\\" not in text:
+        return text
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, character)
     return text

@@ -6,6 +6,9 @@ import contextlib
 import os
 import socket
 
+from panoseti_zarr.core.credentials import without_user_info
+from panoseti_zarr.errors import one_line
+
 
 class Notifier:
     """Sends state to the socket that ``NOTIFY_SOCKET`` names; does nothing where there is none.
@@ -37,8 +40,8 @@ class Notifier:
         self._send("READY=1")
 
     def status(self, words: str) -> None:
-        """Give the state in words."""
-        self._send(f"STATUS={words}")
+        """Give the state in words; a line break in them would begin another message."""
+        self._send(f"STATUS={one_line(without_user_info(words))}")
 
     def watchdog(self) -> None:
         """Say that the loop made progress."""

@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from daemon.ledger import Ledger, Rows, rows_of
 from daemon.log import get_logger
 from daemon.messages import Started
 from daemon.notify import Notifier
-from daemon.snapshot import Facts, describe, in_words, write_snapshot
+from daemon.progress import Progress
+from daemon.snapshot import Facts, describe, touch_snapshot, write_snapshot
 from daemon.state import ServiceState
+from daemon.words import in_words
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config
 
@@ -35,8 +38,20 @@ LEAST_PAUSE_S = 0.05
 PAUSE_FACTOR = 10
 """How many times longer than the last one took the next status file waits, at least."""
 
+FAILURE_PAUSES_S = (1.0, 60.0)
+"""Seconds until what could not be written is tried again: the first, and the most."""
+
 HEARTBEAT_S = 30.0
-"""Seconds between two status files while nothing does."""
+"""Seconds between two status files, or signs of life in them, while nothing does."""
+
+IDLE_FACTOR = 500
+"""How many times longer than the last one took the next one waits while nothing happens."""
+
+MOST_IDLE_S = 600.0
+"""The longest that it waits."""
+
+STUCK_S = 180.0
+"""Seconds after which a write that does not end, or a silent cluster, counts as stuck."""
 
 LANE = "records"
 """In which files are written."""
@@ -71,6 +86,11 @@ class Recorder:
         post: Callable[[Callable[[], None]], None],
     ) -> None:
         self.phase = "starting"
+        self.waits_for = ""
+        self.progress = Progress(config.logging.progress_s)
+        self.cluster_silent_s: Callable[[], float] = lambda: 0.0
+        """Tells for how long the cluster has not answered."""
+        self._is_stuck = False
         self._state = state
         self._state_dir = state_dir
         self._ledger = ledger
@@ -86,7 +106,9 @@ class Recorder:
         self._is_writing = False
         self._has_news = True
         self._written_s = 0.0
+        self._touched_s = 0.0
         self._pause_s = LEAST_PAUSE_S
+        self._idle_s = HEARTBEAT_S
         self._notified_s = 0.0
         self._metrics = _start_metrics(config.metrics.port)
 
@@ -111,20 +133,31 @@ class Recorder:
         if self._metrics is None:
             return
         if log.event == "stream.committed":
-            self._metrics.committed(log.fields, time.time())
-        elif log.level in {"warning", "error", "critical"}:
-            self._metrics.failed(log.event)
+            self._metrics.committed(log.stream or "", log.fields, time.time())
+        elif log.event == "stream.closed":
+            self._metrics.closed(log.stream or "", self._since_finished_s(log))
+        elif log.event == "l1.finished":
+            self._metrics.subtracted(log.stream or "", self._since_finished_s(log))
+
+    def connected(self, n_slots: int, n_workers: int) -> None:
+        """Note how much the cluster can do."""
+        if self._metrics:
+            self._metrics.connected(n_slots, n_workers)
 
     def turn(self) -> None:
         """Do what is due, once a turn of the loop."""
         now_s = time.monotonic()
         if self.next_due_s() <= now_s:
             self._write(now_s)
+        self._touch(now_s)
         if now_s - self._notified_s >= min(1.0, (self._notifier.watchdog_s or 4.0) / 4):
             self._notified_s = now_s
-            self._notifier.watchdog()
+            self._give_sign_of_life(now_s)
             if self.phase == "starting":
                 self._notifier.extend_timeout(30)
+        busy = sorted({name for name, _ in self._state.backlog.running})
+        for log in self.progress.lines((self._state.runs[name] for name in busy), now_s):
+            get_logger().info(log.event, run=log.run, **log.fields)
 
     def close(self) -> None:
         """Write the last records, in `LANE`."""
@@ -139,17 +172,26 @@ class Recorder:
         if self._is_writing:
             return math.inf
         has_news = self._has_news or self._unsaved or self._forgotten
-        return self._written_s + (self._pause_s if has_news else HEARTBEAT_S)
+        return self._written_s + (self._pause_s if has_news else self._idle_s)
+
+    def _touch(self, now_s: float) -> None:
+        """Give a sign of life between two status files that are far apart."""
+        is_current = not (self._is_writing or self._has_news)
+        if is_current and now_s - self._touched_s >= HEARTBEAT_S:
+            self._touched_s = now_s
+            self._lanes.submit(LANE, partial(touch_snapshot, self._state_dir))
 
     def _write(self, now_s: float) -> None:
         rows = [rows_of(self._state.runs[name], self._offset_ns) for name in self._unsaved]
         document = describe(self._state, self._facts(), time.time_ns(), self._offset_ns)
-        self._notifier.status(in_words(document))
+        if not self._is_stuck:
+            self._notifier.status(in_words(document))
         if self._metrics:
             self._metrics.counted(document)
         volumes, forgotten = self._state.volumes(), self._forgotten
         self._unsaved, self._forgotten = set(), []
-        self._has_news, self._is_writing, self._written_s = False, True, now_s
+        self._has_news, self._is_writing = False, True
+        self._written_s = self._touched_s = now_s
         self._lanes.submit(LANE, lambda: self._write_files(rows, volumes, document, forgotten))
 
     def _write_files(
@@ -159,24 +201,63 @@ class Recorder:
         document: dict[str, Any],
         forgotten: list[Path],
     ) -> None:
-        """Write, in the lane's thread. The stores are the truth: a failure is said, no more."""
+        """Write, in the lane's thread; what fails is said, and tried again later."""
+        unsaved: list[Rows] = []
+        is_shown = True
         try:
             self._ledger.save(rows, volumes)
             for path in forgotten:
                 path.unlink(missing_ok=True)
         except (sqlite3.Error, OSError) as error:
             get_logger().error("ledger.failed", reason=str(error))
+            unsaved = rows
+        else:
+            forgotten = []
         try:
             write_snapshot(self._state_dir, document)
         except OSError as error:
             get_logger().error("status.failed", reason=str(error))
-        self._post(self._written)
+            is_shown = False
+        self._post(partial(self._written, [run[0] for run, _ in unsaved], forgotten, is_shown))
 
-    def _written(self) -> None:
+    def _written(self, unsaved: list[str], forgotten: list[Path], is_shown: bool) -> None:
         """Begin the pause: with years of runs a document takes a while, also the loop's time."""
         self._is_writing = False
+        self._unsaved.update(unsaved)
+        self._forgotten = forgotten + self._forgotten
+        if unsaved or forgotten or not is_shown:
+            self._has_news = True
+            first_s, most_s = FAILURE_PAUSES_S
+            self._pause_s = min(max(first_s, 2 * self._pause_s), most_s)
+            return
         took_s = time.monotonic() - self._written_s
         self._pause_s = max(LEAST_PAUSE_S, PAUSE_FACTOR * took_s)
+        self._idle_s = min(max(HEARTBEAT_S, IDLE_FACTOR * took_s), MOST_IDLE_S)
+
+    def _give_sign_of_life(self, now_s: float) -> None:
+        """Keep the watchdog quiet while there is progress; else say why it will bite.
+
+        That the loop comes here is its own progress. A data root that hangs is no reason: it is
+        paused, the others go on, and a new process would hang on it too.
+        """
+        reason = ""
+        if self._is_writing and now_s - self._written_s > STUCK_S:
+            reason = f"a write to {self._state_dir} does not end"
+        elif not self.waits_for and self.cluster_silent_s() > STUCK_S:
+            reason = "the cluster does not answer, and was not given up"
+        if not reason:
+            self._notifier.watchdog()
+        elif not self._is_stuck:
+            get_logger().critical("service.stuck", reason=reason)
+            self._notifier.status(f"stuck: {reason}")
+        self._is_stuck = bool(reason)
+
+    def _since_finished_s(self, log: Log) -> float:
+        """Return the seconds since the files of an event's run are at rest, marker included."""
+        run = self._state.runs[log.run or ""]
+        since_s = run.quiet.since_s if run.quiet else run.finished_s
+        now_s = time.monotonic()
+        return now_s - (now_s if since_s is None else since_s)
 
     def _facts(self) -> Facts:
         return Facts(
@@ -187,6 +268,7 @@ class Recorder:
             started_ns=self._started_ns,
             phase=self.phase,
             cluster=self._cluster,
+            waits_for=self.waits_for,
         )
 
 
@@ -197,7 +279,7 @@ def _start_metrics(port: int | None) -> Metrics | None:
     from daemon.metrics import Metrics  # noqa: PLC0415
 
     try:
-        metrics = Metrics(port)
+        metrics = Metrics(port, __version__)
     except OSError as error:
         get_logger().error("metrics.failed", port=port, reason=str(error))
         return None

@@ -36,6 +36,19 @@ class StreamStatus(StrEnum):
     REMOVED = "removed"
 
 
+class VerifyStatus(StrEnum):
+    """Whether a closed L0 store was compared with its frame files.
+
+    ``GONE``: the files, or the store, were removed before.
+    """
+
+    UNVERIFIED = "unverified"
+    RUNNING = "running"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    GONE = "gone"
+
+
 RUNNING = frozenset({StreamStatus.INGESTING, StreamStatus.L1_RUNNING})
 """A job of the stream is under way."""
 
@@ -60,6 +73,8 @@ class Stream:
         Its L0 store was closed at least once.
     n_frames, n_bytes : int
         Committed frames, and bytes read for them.
+    size_bytes : int
+        Of its frame files, as the run's last listing showed them.
     lag_s : float or None
         Seconds between its last frame and that frame's commit.
     n_attempts : int
@@ -72,6 +87,16 @@ class Stream:
         Its files changed while its job ran: it is queued again when the job ends.
     rebuild, refresh_l1 : bool
         What a retry asked for: a new L0 store; a new L1 store where settings differ.
+    verify : VerifyStatus
+        Of the store as it was closed last.
+    verified_ns : int or None
+        Unix time at which its frame files and it were found to agree.
+    verified_store_id, verified_commit : str, int
+        What was compared.
+    verify_reason : str
+        The difference that was found; empty where there is none.
+    n_verify_attempts, verify_due_s : int, float or None
+        As `n_attempts` and `due_s`.
     """
 
     key: str
@@ -87,13 +112,49 @@ class Stream:
     run_again: bool = False
     rebuild: bool = False
     refresh_l1: bool = False
+    verify: VerifyStatus = VerifyStatus.UNVERIFIED
+    verified_ns: int | None = None
+    verified_store_id: str = ""
+    verified_commit: int = 0
+    verify_reason: str = ""
+    n_verify_attempts: int = 0
+    verify_due_s: float | None = None
+    size_bytes: int = 0
+
+    @property
+    def n_behind_bytes(self) -> int:
+        """Bytes of its frame files that no committed frame is of yet."""
+        is_whole = self.is_closed or self.status in SETTLED
+        return 0 if is_whole else max(0, self.size_bytes - self.n_bytes)
+
+    def unverify(self) -> None:
+        """Forget what was found of a store that is not the same any more."""
+        self.verify = VerifyStatus.UNVERIFIED
+        self.verified_ns = None
+        self.verified_store_id, self.verified_commit = "", 0
+        self.verify_reason = ""
 
     def queue(self) -> None:
         """Put the stream in the queue afresh."""
+        self.unverify()
         self.status = StreamStatus.QUEUED
         self.n_attempts = 0
         self.due_s = None
         self.run_again = False
+
+    def retry(self, *, rebuild: bool) -> None:
+        """Do what a retry asks; an L0 job waits until its files are listed as they are now."""
+        self.rebuild = self.rebuild or rebuild
+        self.refresh_l1 = True
+        if self.status in RUNNING:
+            self.run_again = True
+        elif self.status is StreamStatus.DONE and not rebuild:
+            self.status = StreamStatus.L1_QUEUED
+        else:
+            self.status = StreamStatus.WAITING
+            self.is_closed = False
+        if self.verify is VerifyStatus.FAILED or not self.is_closed:
+            self.unverify()
 
 
 @dataclass(slots=True)
@@ -129,7 +190,7 @@ class Run:
     reason : str
         Why it waits.
     warnings : tuple of str
-        Files cut short, one line each.
+        Files cut short or refused, one line each.
     n_empty_files : int
         Frame files of zero bytes.
     rebuild : bool
@@ -166,6 +227,18 @@ class Run:
         return sum(s.status is StreamStatus.QUARANTINED for s in self.streams.values())
 
     @property
+    def n_verified(self) -> int:
+        """Streams that equal their frame files; none while files of the run change."""
+        if self.is_settling:
+            return 0
+        return sum(s.verify is VerifyStatus.VERIFIED for s in self.streams.values())
+
+    @property
+    def n_verify_failed(self) -> int:
+        """Streams in which a difference was found."""
+        return sum(s.verify is VerifyStatus.FAILED for s in self.streams.values())
+
+    @property
     def state(self) -> str:
         """One word for people: waiting, working, done, quarantined or removed."""
         if self.is_removed:
@@ -189,6 +262,10 @@ class Root:
         When the last one ended.
     is_scanning : bool
         One is under way.
+    answered_s : float
+        Monotonic time of its last answer, or of the rescan that was asked for since.
+    is_hung : bool
+        It is paused because it gives no answer.
     place : Place or None
         Where it was when it was last well.
     paused : str
@@ -207,6 +284,8 @@ class Root:
     scan_due_s: float
     scanned_s: float | None = None
     is_scanning: bool = False
+    answered_s: float = 0.0
+    is_hung: bool = False
     place: Place | None = None
     paused: str = ""
     rechecks: deque[str] = field(default_factory=deque)

@@ -10,12 +10,15 @@ _AT_ONCE = {
         "quiet_s",
         "rescan_s",
         "recheck_s",
+        "hang_s",
+        "retry_s",
         "max_streams",
         "min_free_gb",
         "finished_markers",
         "ignore_before",
+        "verify",
     },
-    "logging": {"level"},
+    "logging": {"level", "progress_s"},
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -13,13 +15,16 @@ from daemon.messages import OutputSeen, RunEntry, Store, StreamSeen
 from daemon.mounts import mount_of
 from daemon.readiness import digest_of
 from panoseti_zarr.core.names import check_run_name, l1_store_name, parse_run_name, store_name
-from panoseti_zarr.errors import CorruptDataError, PanosetiZarrError
+from panoseti_zarr.errors import CorruptDataError, PanosetiZarrError, one_line
 from panoseti_zarr.io.l0_metadata import L0State, read_state
 from panoseti_zarr.io.reader import FrameFile, RunListing, identity_of, list_run
 from panoseti_zarr.model import Identity, StreamKey
 from panoseti_zarr.pipeline.subtract import l1_matches
 
 RUN_SUFFIX = ".pffd"
+
+MAX_REFUSED = 50
+"""Refused files of a run that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class RunLook:
     markers: tuple[str, ...] = ()
     streams: tuple[StreamSeen, ...] | None = None
     outputs: tuple[OutputSeen, ...] = ()
+    refused: tuple[str, ...] = ()
     n_empty_files: int = 0
     is_gone: bool = False
     problem: str = ""
@@ -108,6 +114,24 @@ def look_at_run(
 def look_at_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
     """Look at the output directories."""
     return (_look_at_output("l0_dir", l0_dir), _look_at_output("l1_dir", l1_dir))
+
+
+def try_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
+    """Look at the output directories, and try to write; hangs where a file system is frozen."""
+    return tuple(
+        seen if seen.problem else replace(seen, problem=_try_to_write(Path(seen.path)))
+        for seen in look_at_outputs(l0_dir, l1_dir)
+    )
+
+
+def _try_to_write(path: Path) -> str:
+    """Make a file without a name, where the file system can; say why it fails."""
+    try:
+        os.close(os.open(path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+            return f"cannot be written to: {error.strerror}"
+    return ""
 
 
 def _look_at_output(label: str, path: Path) -> OutputSeen:
@@ -200,11 +224,12 @@ def _look(path: Path, wanted: tuple[str, ...]) -> RunLook:
         try:
             status = os.stat(place, follow_symlinks=False)
             files[name] = identity_of(status)
-            if stat.S_ISLNK(status.st_mode):
-                files[f"{name}\0"] = identity_of(os.stat(place))
-        except FileNotFoundError:
-            # Gone since the listing, or a link that leads nowhere.
+        except FileNotFoundError:  # gone since the listing
             continue
+        if stat.S_ISLNK(status.st_mode):
+            # Where it leads nowhere, in a circle or where nobody may look, its own status counts.
+            with contextlib.suppress(OSError):
+                files[f"{name}\0"] = identity_of(os.stat(place))
     return RunLook(
         digest_of(files, mtime_ns), mtime_ns, tuple(name for name in wanted if name in files)
     )
@@ -213,13 +238,31 @@ def _look(path: Path, wanted: tuple[str, ...]) -> RunLook:
 def _list_streams(path: Path, look: RunLook, l0_dir: Path, l1_dir: Path) -> RunLook:
     """Add the streams to a look, unless the files change meanwhile."""
     listing = list_run(path)
-    streams = tuple(_stream_seen(listing, key, l0_dir, l1_dir) for key in listing.keys)
+    streams = tuple(
+        replace(
+            _stream_seen(listing, key, l0_dir, l1_dir),
+            size_bytes=sum(file.identity.size_bytes for file in listing.streams.get(key, ())),
+        )
+        for key in listing.keys
+    )
     again = _look(path, look.markers)
     if again.digest != look.digest:
         return again
     outputs = look_at_outputs(l0_dir, l1_dir)
-    n_empty_files = len(listing.empty_files)
-    return replace(look, streams=streams, outputs=outputs, n_empty_files=n_empty_files)
+    return replace(
+        look,
+        streams=streams,
+        outputs=outputs,
+        refused=_refused_lines(listing),
+        n_empty_files=len(listing.empty_files),
+    )
+
+
+def _refused_lines(listing: RunListing) -> tuple[str, ...]:
+    """Return a line on each refused file that no stream is blamed for; not on a flood of them."""
+    lines = [f"{one_line(n)}: {reason}" for n, key, reason in listing.refused if key is None]
+    n_more = len(lines) - MAX_REFUSED
+    return (*lines[:MAX_REFUSED], *([f"{n_more} more"] if n_more > 0 else []))
 
 
 def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path) -> StreamSeen:
@@ -229,8 +272,10 @@ def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path
     if not os.path.lexists(l0_path):
         return StreamSeen(str(key), digest, Store.ABSENT)
     try:
-        store = compare_store(listing.streams.get(key, ()), read_state(l0_path))
-        return StreamSeen(str(key), digest, store, l1_matches(l0_path, l1_path))
+        state = read_state(l0_path)
+        store = compare_store(listing.streams.get(key, ()), state)
+        has_l1 = l1_matches(l0_path, l1_path)
+        return StreamSeen(str(key), digest, store, has_l1, state.store_id, state.commit)
     except PanosetiZarrError:
         # The job says what is wrong with it.
         return StreamSeen(str(key), digest, Store.DIFFERENT)

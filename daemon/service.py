@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from daemon import instructions as do
+from daemon import log
 from daemon import messages as m
 from daemon.cluster_link import ClusterLink
 from daemon.eyes import Eyes
@@ -30,9 +31,10 @@ from daemon.reload import merge
 from daemon.requests import find_requests
 from daemon.settings import Settings
 from daemon.state import ServiceState
-from panoseti_zarr.cluster import Executor
+from daemon.verify_job import run_verify
+from panoseti_zarr.cluster import ClusterEvent, Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
-from panoseti_zarr.errors import ConfigError, PanosetiZarrError, one_line
+from panoseti_zarr.errors import ConfigError
 
 TURN_S = 0.5
 """The longest that the loop waits for an event."""
@@ -48,7 +50,7 @@ WRITE_S = 10.0
 
 _MAX_EVENTS_A_TURN = 1000
 
-Job = TypeVar("Job", do.StartIngest, do.StartL1)
+Job = TypeVar("Job", do.StartIngest, do.StartL1, do.StartVerify)
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,13 @@ class Service:
             config,
             self._lanes,
             on_ready=lambda executor, n_slots: post(partial(self._ready, executor, n_slots)),
-            on_lost=lambda reason: post(m.Disconnected(time.monotonic(), reason)),
+            on_lost=lambda reason: post(partial(self._lost, reason)),
             on_failed=lambda error: post(partial(self._fail, error)),
-            on_worker_lost=lambda worker: post(partial(self._worker_lost, worker)),
+            on_event=lambda event: post(partial(self._of_cluster, event)),
         )
         self._executor: Executor | None = None
         self._stop = threading.Event()
+        self._may_verify = threading.Event()
         self._stop_by_s: float | None = None
         self._requests: set[Path] = set()
         self._error: Exception | None = None
@@ -178,7 +181,7 @@ class Service:
             self._carry_out(instruction)
         if isinstance(event, m.RootSeen):
             self._eyes.follow_up(event)
-        elif isinstance(event, m.IngestEnded | m.L1Ended) and event.outcome is m.Outcome.FAILED:
+        elif getattr(event, "outcome", None) is m.Outcome.FAILED:
             self._link.check()
 
     def _carry_out(self, instruction: do.Instruction) -> None:
@@ -191,8 +194,14 @@ class Service:
                 self._start_job(run_ingest, instruction)
             case do.StartL1():
                 self._start_job(run_l1, instruction)
+            case do.StartVerify():
+                self._start_job(run_verify, instruction)
+            case do.HoldVerify(is_held):
+                (self._may_verify.clear if is_held else self._may_verify.set)()
             case do.StopJobs():
                 self._stop.set()
+            case do.LeaveTasks():
+                self._leave_tasks()
             case do.Exit(code):
                 self._exit_code = code
             case _:
@@ -207,29 +216,48 @@ class Service:
     def _start_job(self, run: Callable[[Job, Workshop], None], job: Job) -> None:
         assert self._executor is not None  # noqa: S101 - no job starts before `Connected`
         workshop = Workshop(
-            self._config, *self._places.outputs, self._executor, self._stop, self._inbox.put
+            self._config,
+            *self._places.outputs,
+            self._executor,
+            self._stop,
+            self._inbox.put,
+            self._may_verify,
         )
         name = f"{job.run} {job.stream}"
         threading.Thread(target=run, args=(job, workshop), name=name, daemon=True).start()
 
+    def _leave_tasks(self) -> None:
+        """End the jobs under way, as far as they do not hang; later ones find free threads."""
+        self._stop.set()
+        self._stop = threading.Event()
+        if self._executor is not None:
+            self._executor.renew()
+
     def _ready(self, executor: Executor, n_slots: int) -> None:
         self._executor = executor
+        self._recorder.waits_for = ""
+        self._recorder.cluster_silent_s = executor.silent_s
+        self._recorder.connected(n_slots, executor.n_workers)
         self._handle(m.Connected(time.monotonic(), n_slots))
         if self._recorder.phase == "starting":
             self._recorder.phase = "running"
             self._notifier.ready()
 
-    def _worker_lost(self, worker: str) -> None:
-        self._say(do.Log("cluster.worker_lost", "warning", fields={"worker": worker}))
+    def _lost(self, reason: str) -> None:
+        self._recorder.waits_for = reason
+        self._recorder.connected(0, 0)
+        self._handle(m.Disconnected(time.monotonic(), reason))
+
+    def _of_cluster(self, event: ClusterEvent) -> None:
+        if event.name == "cluster.unreachable":
+            self._recorder.waits_for = event.fields["reason"]
+        self._say(do.Log(event.name, event.level, fields=event.fields))
 
     def _fail(self, error: Exception) -> None:
         """Note what ends the service before its time: not of its own making, or a mistake."""
         self._error = error
         self._exit_code = getattr(error, "exit_code", 1)
-        is_declared = isinstance(error, PanosetiZarrError)
-        self._log.critical(
-            "service.failed", reason=one_line(str(error)), exc_info=None if is_declared else error
-        )
+        log.failed(error)
 
     def _take_requests(self) -> None:
         """Take what people asked for; of runs that are not known yet, once all roots are."""
@@ -256,6 +284,7 @@ class Service:
             return
         self._config, changed, needs_restart = merge(self._config, new)
         set_level(self._config.logging.level)
+        self._recorder.progress.every_s = self._config.logging.progress_s
         self._eyes.settings = self._config.daemon
         settings = machine_settings(self._config.daemon)
         self._handle(m.Reconfigured(time.monotonic(), settings))
@@ -297,4 +326,8 @@ def machine_settings(daemon: DaemonConfig) -> Settings:
         max_streams=daemon.max_streams,
         min_free_bytes=daemon.min_free_bytes,
         ignore_before_ns=None if before is None else int(before.timestamp()) * 10**9,
+        retry_first_s=daemon.retry_s,
+        retry_most_s=120 * daemon.retry_s,
+        hang_s=daemon.hang_s,
+        verify=daemon.verify,
     )

@@ -15,13 +15,17 @@ class Settings:
     settle_s, quiet_s, rescan_s, recheck_s : float
         See ``[daemon]`` of the config.
     max_streams, max_l1 : int
-        L0 jobs and L1 jobs under way at once.
+        L0 jobs and L1 jobs under way at once; L1 jobs also take places that no L0 job needs.
     min_free_bytes : int
         Free bytes below which no job starts.
     ignore_before_ns : int or None
         Runs that started before this (ns since 1970-01-01 UTC) are left alone.
     retry_first_s, retry_most_s : float
         First and longest delay after a failure that may pass; each is twice the one before.
+    hang_s : float
+        Seconds without an answer after which a file system counts as hung.
+    verify : bool
+        Whether closed stores are compared with their frame files.
     """
 
     finished_markers: tuple[str, ...] = ("collect_complete", "run_complete")
@@ -35,11 +39,18 @@ class Settings:
     ignore_before_ns: int | None = None
     retry_first_s: float = 5.0
     retry_most_s: float = 600.0
+    hang_s: float = 60.0
+    verify: bool = False
 
     @property
     def debounce_s(self) -> float:
         """Seconds between looks that watch notices ask for."""
         return min(1.0, self.settle_s, self.rescan_s)
+
+    def delay_s(self, n_attempts: int) -> float:
+        """Return the delay after so many failures."""
+        # The exponent is bounded, for attempts are not.
+        return min(self.retry_first_s * 2.0 ** min(n_attempts - 1, 30), self.retry_most_s)
 
     @property
     def outputs_every_s(self) -> float:

@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -20,9 +21,14 @@ from panoseti_zarr.io.durable import ensure_directory
 
 if TYPE_CHECKING:
     from daemon.ledger import Ledger
+    from daemon.notify import Notifier
     from daemon.service import Service
 
 _DIRECTORY_MODE = 0o750
+
+_MAY_PASS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+
+_MOST_DELAY_S = 60.0
 
 
 def serve(argument: Path | None) -> int:
@@ -54,17 +60,19 @@ def serve(argument: Path | None) -> int:
     )
     # Whatever else the umask says, nothing may be writable for everybody.
     os.umask(os.umask(0o077) | 0o002)
+    log.configure(config.logging.level, config.logging.format)
+    logger = log.get_logger()
+    _let_workers_log(config)
+    notifier = Notifier.from_environment()
     _make(state_dir, "state_dir")
     with service_lock(state_dir):
         _make(state_dir / REQUESTS_NAME, "state_dir")
-        ledger = _open_ledger(state_dir)
+        ledger = _open_ledger(state_dir, notifier)
         for key, output in (("l0_dir", l0_dir), ("l1_dir", l1_dir)):
             # Where it would lie on another volume than before it is unmounted: wait for it.
             volume = mount_of(output).volume
             if dict(ledger.volumes()).get(str(output), volume) == volume:
                 _make(output, key)
-        log.configure(config.logging.level, config.logging.format)
-        logger = log.get_logger()
         logger.info(
             "service.started",
             version=__version__,
@@ -75,7 +83,7 @@ def serve(argument: Path | None) -> int:
         for note in ineffective_keys(config):
             logger.info("config.noted", note=note)
         places = Directories(l0_dir, l1_dir, state_dir)
-        service = Service(config, path, places, ledger, Notifier.from_environment())
+        service = Service(config, path, places, ledger, notifier)
         _install_signals(service)
         code = service.run()
     if service.has_abandoned:
@@ -112,6 +120,15 @@ def missing_key(key: str, path: Path | None) -> ConfigError:
     return ConfigError(f"daemon.{key}: must be set for the service{where}", path=file)
 
 
+def _let_workers_log(config: Config) -> None:
+    """Have the worker processes that are started here log as this one does."""
+    if config.cluster.use_cluster and config.cluster.type == "local":
+        # Dask takes a while to import: only where it is used.
+        import dask  # noqa: PLC0415
+
+        dask.config.set({"distributed.worker.preload": ["daemon.worker_log"]})
+
+
 def _make(path: Path, key: str) -> None:
     try:
         ensure_directory(path, _DIRECTORY_MODE)
@@ -121,13 +138,23 @@ def _make(path: Path, key: str) -> None:
         ) from None
 
 
-def _open_ledger(state_dir: Path) -> Ledger:
+def _open_ledger(state_dir: Path, notifier: Notifier) -> Ledger:
+    """Open the ledger; a disk that is full is waited for, for starting again would not help."""
     from daemon.ledger import Ledger  # noqa: PLC0415
+    from daemon.log import get_logger  # noqa: PLC0415
 
-    try:
-        return Ledger(state_dir)
-    except (sqlite3.Error, OSError) as error:
-        raise InputError(f"cannot open the ledger: {error}", path=str(state_dir)) from None
+    delay_s = 1.0
+    while True:
+        try:
+            return Ledger(state_dir)
+        except (sqlite3.Error, OSError) as error:
+            # The low byte is the kind of the error: https://sqlite.org/rescode.html
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _MAY_PASS:
+                raise InputError(f"cannot open the ledger: {error}", path=str(state_dir)) from None
+            get_logger().error("ledger.failed", reason=str(error))
+        notifier.extend_timeout(2 * delay_s)
+        time.sleep(delay_s)
+        delay_s = min(2 * delay_s, _MOST_DELAY_S)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -23,7 +23,7 @@ from daemon.instructions import (
     UnwatchRun,
     WatchRun,
 )
-from daemon.listing import apply_listing, mark_source_gone
+from daemon.listing import apply_listing, mark_source_gone, note_refused, say_removed
 from daemon.messages import (
     Committed,
     Connected,
@@ -43,11 +43,13 @@ from daemon.messages import (
     Started,
     StopAsked,
     Tick,
+    VerifyEnded,
 )
 from daemon.places import OutputsVerdict, judge_outputs
-from daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
+from daemon.records import SETTLED, Place, Root, Run, StreamStatus, VerifyStatus
 from daemon.settings import Settings
 from daemon.tracker import Tracker
+from daemon.verifier import Verifier
 
 
 class ServiceState:
@@ -63,8 +65,11 @@ class ServiceState:
         self.roots: dict[str, Root] = {}
         self.runs: dict[str, Run] = {}
         self.backlog = Backlog(self.runs, self.roots)
+        self.verifier = Verifier(self.runs, self.roots, self.backlog)
         self.is_stopping = False
         self.was_connected = False
+        self.outputs: tuple[OutputSeen, ...] = ()
+        """The output directories, as they were seen last."""
         self._tracker = Tracker(self.runs, self.roots)
         self._exit_code = 0
         self._outputs_due_s = 0.0
@@ -83,6 +88,7 @@ class ServiceState:
             IngestEnded: self._on_job_ended,
             L1Started: lambda event: [Log("l1.started", "info", event.run, event.stream)],
             L1Ended: self._on_job_ended,
+            VerifyEnded: self._on_job_ended,
             RetryAsked: self._on_retry_asked,
             Reconfigured: self._on_reconfigured,
             StopAsked: self._on_stop_asked,
@@ -94,13 +100,14 @@ class ServiceState:
         if not self.is_stopping:
             return instructions + self._do_due(event.now_s)
         instructions = [i for i in instructions if isinstance(i, Log | SaveRun | StopJobs)]
-        if not self.backlog.running:
+        if not (self.backlog.running or self.verifier.job):
             instructions.append(Exit(self._exit_code))
         return instructions
 
     def next_due_s(self, now_s: float) -> float | None:
         """Return the monotonic time at which a `Tick` is wanted, if nothing comes before."""
-        due = [self._tracker.next_due_s(), self.backlog.next_due_s(now_s)]
+        due = [part.next_due_s(now_s) for part in (self.backlog, self.verifier)]
+        due.append(self._tracker.next_due_s())
         if not self._is_checking_outputs:
             due.append(self._outputs_due_s)
         return min((due_s for due_s in due if due_s is not None), default=None)
@@ -113,9 +120,12 @@ class ServiceState:
     def _do_due(self, now_s: float) -> list[Instruction]:
         instructions = self._tracker.look_due(now_s, self.settings)
         if not self._is_checking_outputs and self._outputs_due_s <= now_s:
-            self._is_checking_outputs = True
+            self._is_checking_outputs, self._outputs_due_s = True, now_s
             instructions.append(CheckOutputs())
-        return instructions + self.backlog.start_jobs(now_s, self.settings)
+        elif self._outputs_due_s + self.settings.hang_s <= now_s and not self.backlog.paused:
+            instructions += self._pause_queue("l0_dir or l1_dir gives no answer")
+        instructions += self.backlog.start_jobs(now_s, self.settings)
+        return instructions + self.verifier.start(now_s)
 
     def _on_started(self, event: Started) -> list[Instruction]:
         places = {name: Place(volume) for name, volume in event.volumes}
@@ -135,9 +145,13 @@ class ServiceState:
                 if stream.status not in SETTLED:
                     stream.status = StreamStatus.WAITING
                     run.is_complete = False
+                if stream.verify is VerifyStatus.RUNNING:
+                    stream.unverify()
             run.is_settling = not (run.is_complete or run.is_removed)
             if run.is_settling:
                 instructions.append(WatchRun(run.root, run.name))
+            # Of what was removed before this start nothing is said.
+            self.verifier.note(run, self.settings)
         return instructions
 
     def _on_connected(self, event: Connected) -> list[Instruction]:
@@ -175,7 +189,10 @@ class ServiceState:
             run.recheck_s = event.now_s
             return instructions
         was_settling, is_first = run.is_settling, not run.digest
+        removed = {s.key for s in run.streams.values() if s.status is StreamStatus.REMOVED}
         queued = apply_listing(run, event.streams)
+        instructions += say_removed(run, removed, event.streams)
+        instructions += note_refused(run, event.refused)
         run.is_settling = False
         run.reason = ""
         run.digest = event.digest
@@ -193,23 +210,31 @@ class ServiceState:
 
     def _on_outputs_seen(self, event: OutputsSeen) -> list[Instruction]:
         self._is_checking_outputs = False
+        self.outputs = event.outputs
         self._outputs_due_s = event.now_s + self.settings.outputs_every_s
         verdict = self._judge_outputs(event.outputs)
         self.backlog.is_checked = True
-        before, self.backlog.paused = self.backlog.paused, verdict.problem
+        self.backlog.are_outputs_there = verdict.are_there
         if verdict.are_there:
             self.backlog.devices = {o.label: o.device for o in event.outputs}
             self._places = {o.path: Place(o.volume, o.device) for o in event.outputs}
-        if verdict.problem:
-            pause = Log("queue.paused", "warning", fields={"reason": verdict.problem})
+        return self._pause_queue(verdict.problem)
+
+    def _pause_queue(self, problem: str) -> list[Instruction]:
+        """Let no job start, and say so, while there is a problem."""
+        before, self.backlog.paused = self.backlog.paused, problem
+        if problem:
+            pause = Log("queue.paused", "warning", fields={"reason": problem})
             return [] if before else [pause]
         return [Log("queue.resumed")] if before else []
 
     def _judge_outputs(self, outputs: tuple[OutputSeen, ...]) -> OutputsVerdict:
         return judge_outputs(outputs, self._places, self.settings.min_free_bytes)
 
-    def _on_job_ended(self, event: IngestEnded | L1Ended) -> list[Instruction]:
-        if isinstance(event, IngestEnded):
+    def _on_job_ended(self, event: IngestEnded | L1Ended | VerifyEnded) -> list[Instruction]:
+        if isinstance(event, VerifyEnded):
+            instructions = self.verifier.ended(event, self.settings)
+        elif isinstance(event, IngestEnded):
             instructions = self.backlog.ingest_ended(event, self.settings)
         else:
             instructions = self.backlog.l1_ended(event, self.settings)
@@ -234,8 +259,8 @@ class ServiceState:
         instructions: list[Instruction] = [Log("run.retried", "info", run.name, None, fields)]
         run.rebuild = event.rebuild and not run.digest
         for stream in run.streams.values():
-            if _retry(stream, rebuild=event.rebuild):
-                instructions.append(requeue(run, stream))
+            stream.retry(rebuild=event.rebuild)
+        self._tracker.list_again(run)
         return instructions + self._after(run, event.now_s)
 
     def _on_reconfigured(self, event: Reconfigured) -> list[Instruction]:
@@ -243,6 +268,8 @@ class ServiceState:
         self._outputs_due_s = event.now_s
         for root in self.roots.values():
             root.scan_due_s = event.now_s
+        for run in self.runs.values():
+            self.verifier.note(run, self.settings)
         return []
 
     def _on_stop_asked(self, _: StopAsked) -> list[Instruction]:
@@ -255,43 +282,5 @@ class ServiceState:
 
     def _after(self, run: Run, now_s: float) -> list[Instruction]:
         """Keep the backlog's view of a run up to date; announce the run's completion."""
-        instructions: list[Instruction] = []
-        if not all(stream.status in SETTLED for stream in run.streams.values()):
-            self.backlog.active.add(run.name)
-            if run.is_complete or run.began_s is None:
-                run.began_s = now_s
-            run.is_complete = False
-        else:
-            self.backlog.active.discard(run.name)
-            if not (run.is_complete or run.is_settling or run.is_removed):
-                run.is_complete = True
-                run.completed_s = now_s
-                instructions.append(_completed(run, now_s))
-        return [*instructions, SaveRun(run.name)]
-
-
-def _retry(stream: Stream, *, rebuild: bool) -> bool:
-    """Do what a retry asks of a stream; True where it is to be queued."""
-    stream.rebuild = stream.rebuild or rebuild
-    stream.refresh_l1 = True
-    if stream.status in RUNNING:
-        stream.run_again = True
-        return False
-    if stream.status is StreamStatus.DONE and not rebuild:
-        stream.status = StreamStatus.L1_QUEUED
-        return False
-    if stream.status is not StreamStatus.WAITING:
-        stream.is_closed = False
-        return True
-    return False
-
-
-def _completed(run: Run, now_s: float) -> Log:
-    began_s = now_s if run.began_s is None else run.began_s
-    fields = {
-        "n_streams": len(run.streams),
-        "n_frames": sum(stream.n_frames for stream in run.streams.values()),
-        "n_quarantined": run.n_quarantined,
-        "seconds": round(now_s - began_s, 3),
-    }
-    return Log("run.completed", "info", run.name, None, fields)
+        instructions = self.verifier.note(run, self.settings)
+        return [*instructions, *self.backlog.follow(run, now_s), SaveRun(run.name)]

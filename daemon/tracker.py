@@ -8,7 +8,7 @@ passed; then its files are looked at in the background, one run at a time.
 
 from __future__ import annotations
 
-from daemon.instructions import Instruction, Log, LookAtRun, ScanRoot, WatchRun
+from daemon.instructions import Instruction, LeaveTasks, Log, LookAtRun, ScanRoot, WatchRun
 from daemon.messages import Hinted, RootSeen, RunEntry, RunSeen
 from daemon.places import judge_root
 from daemon.readiness import judge, observe
@@ -35,6 +35,10 @@ class Tracker:
         """Look at a run at ``due_s``, or earlier if that was wanted already."""
         self._look_due[run.name] = min(due_s, self._look_due.get(run.name, due_s))
 
+    def list_again(self, run: Run) -> None:
+        """List a run's streams as soon as can be; one that waits to be finished is listed then."""
+        self._roots[run.root].rechecks.appendleft(run.name)
+
     def hinted(self, event: Hinted, settings: Settings) -> None:
         """Bring the next look forward; notices that come fast share one look."""
         root = self._roots.get(event.root)
@@ -58,7 +62,8 @@ class Tracker:
             Known runs whose directory is gone.
         """
         root = self._roots[event.root]
-        root.is_scanning = False
+        root.is_scanning = root.is_hung = False
+        root.answered_s = event.now_s
         root.scanned_s = event.now_s
         root.scan_due_s = event.now_s + settings.rescan_s
         known = [run for run in self._runs.values() if run.root == root.path]
@@ -95,9 +100,13 @@ class Tracker:
         run = self._runs[event.run]
         run.is_looking = False
         root = self._roots[run.root]
+        root.answered_s = event.now_s
         if root.rechecking == run.name:
             root.rechecking = ""
-        if run.is_removed or root.paused:
+        if run.is_removed or (root.paused and not root.is_hung) or event.is_gone or event.problem:
+            # What was to be learnt is not: a run that does not wait is listed with the next rescan.
+            run.recheck_s = event.now_s
+        if run.is_removed or (root.paused and not root.is_hung):
             return [], False
         if event.is_gone:
             root.scan_due_s = min(root.scan_due_s, event.now_s + settings.debounce_s)
@@ -137,8 +146,10 @@ class Tracker:
         instructions: list[Instruction] = []
         for root in self._roots.values():
             if not root.is_scanning and root.scan_due_s <= now_s:
-                root.is_scanning = True
+                root.is_scanning, root.answered_s = True, now_s
                 instructions.append(ScanRoot(root.path))
+            elif root.is_scanning and not root.paused:
+                instructions += self._check_hung(root, now_s - settings.hang_s)
         for name in [name for name, due_s in self._look_due.items() if due_s <= now_s]:
             run = self._runs[name]
             if not run.is_looking:
@@ -156,7 +167,7 @@ class Tracker:
 
     def _recheck(self, root: Root) -> list[Instruction]:
         """List the next complete run of a root whose turn has come: one at a time."""
-        while root.rechecks and not root.rechecking:
+        while root.rechecks and not (root.rechecking or root.paused):
             run = self._runs[root.rechecks[0]]
             if run.is_looking:
                 return []
@@ -173,6 +184,13 @@ class Tracker:
             return []
         run.is_looking = True
         return [LookAtRun(run.root, run.name, with_streams)]
+
+    def _check_hung(self, root: Root, before_s: float) -> list[Instruction]:
+        """Pause a root whose last answer is too old; its next one resumes it."""
+        if root.answered_s > before_s:
+            return []
+        root.is_hung = True
+        return [*self._pause(root, "gives no answer", []), LeaveTasks()]
 
     def _pause(self, root: Root, problem: str, there: list[Run]) -> list[Instruction]:
         for run in there:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -17,6 +18,7 @@ from panoseti_zarr.cli.check_config import check_config
 from panoseti_zarr.cli.cluster import cluster
 from panoseti_zarr.cli.convert import convert
 from panoseti_zarr.cli.demo import demo
+from panoseti_zarr.cli.install_service import install_service
 from panoseti_zarr.cli.retry import retry
 from panoseti_zarr.cli.run import run
 from panoseti_zarr.cli.serve import serve
@@ -48,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "simulate": simulate,
     "check-config": check_config,
     "demo": demo,
+    "install-service": install_service,
 }
 
 for _name, _command in COMMANDS.items():
@@ -76,6 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in words
     # So that a command that is asked to end leaves through its cleanup.
     signal.signal(signal.SIGTERM, _leave)
+    # Nothing here multiplies matrices, but numpy would start threads for it that spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app([word for word in words if word != "--debug"])
     except PanosetiZarrError as error:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from panoseti_zarr.cli.console import format_size, read_config
+from panoseti_zarr.cli.console import note_event, read_config
+from panoseti_zarr.core.words import count, format_size
 
 
 def baseline(
@@ -29,7 +30,7 @@ def baseline(
 
     Options go before what the configuration says.
     """
-    from panoseti_zarr.cluster import make_executor
+    from panoseti_zarr.cluster import SharedPlaces, make_executor
     from panoseti_zarr.config import with_changes
     from panoseti_zarr.pipeline.subtract import make_l1
 
@@ -37,7 +38,10 @@ def baseline(
     settings = with_changes(
         read.baseline_subtract, baseline_window=baseline_window, codec=codec, level=level
     )
-    with make_executor(read, scheduler=dask_scheduler) as executor:
+    places = SharedPlaces((l1.absolute().parent,), (l0.absolute(),))
+    with make_executor(read, scheduler=dask_scheduler, places=places, tell=note_event) as executor:
         result = make_l1(l0, l1, settings, executor)
     size = format_size(result.n_bytes)
-    typer.echo(f"{result.path.name}: {result.n_frames} frames, {size}, {result.seconds:.2f} s")
+    typer.echo(
+        f"{result.path.name}: {count(result.n_frames, 'frame')}, {size}, {result.seconds:.2f} s"
+    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
-import threading
 from pathlib import Path
-from typing import Annotated
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from panoseti_zarr.cli.console import note, read_config
+from panoseti_zarr.cli.console import note, note_event, read_config
+
+if TYPE_CHECKING:
+    from panoseti_zarr.cluster import ClusterEvent
 
 
 def cluster(
@@ -27,26 +30,36 @@ def cluster(
     """Start the Dask cluster of ``[cluster]`` and keep it until SIGINT or SIGTERM.
 
     Give the scheduler file to ``convert`` or ``baseline``, or to ``[cluster] scheduler_file``.
+    Beside it, in SCHEDULER_FILE.tls, lie the certificates that a cluster over SSH asks for.
     """
     from panoseti_zarr.cluster import make_executor
-    from panoseti_zarr.cluster.address import write_scheduler_file
-    from panoseti_zarr.errors import ConfigError, InvariantError
+    from panoseti_zarr.cluster.address import remove_scheduler_file, write_scheduler_file
+    from panoseti_zarr.errors import ConfigError
 
     settings = read_config(config)
     if settings.cluster.type == "address":
         raise ConfigError('[cluster] type = "address" is a cluster that others run')
     started = settings.cluster.model_copy(update={"use_cluster": True})
-    asked_to_end = threading.Event()
-    with make_executor(settings.model_copy(update={"cluster": started})) as executor:
-        if executor.scheduler_address is None:
-            raise InvariantError("the cluster has no address")
+    # What the main thread waits for; signal handlers may put, too.
+    news: SimpleQueue[str] = SimpleQueue()
+
+    def tell(event: ClusterEvent) -> None:
+        note_event(event)
+        news.put(event.name)
+
+    with make_executor(settings.model_copy(update={"cluster": started}), tell=tell) as executor:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: asked_to_end.set())
+            signal.signal(number, lambda *_: news.put("end"))
         scheduler_file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write_scheduler_file(scheduler_file, executor.scheduler_address)
-            typer.echo(executor.scheduler_address)
+            address = executor.scheduler_address or ""
+            write_scheduler_file(scheduler_file, address, executor.certificates)
+            typer.echo(address)
             note(f"{executor.n_slots} task slots; address in {scheduler_file}; Ctrl-C ends it")
-            asked_to_end.wait()
+            while news.get() != "end":
+                executor.n_slots  # noqa: B018 - raises when the cluster is lost for good
+                if executor.scheduler_address != address:
+                    address = executor.scheduler_address or ""
+                    write_scheduler_file(scheduler_file, address)
         finally:
-            scheduler_file.unlink(missing_ok=True)
+            remove_scheduler_file(scheduler_file)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from panoseti_zarr.core.words import format_size
+
 if TYPE_CHECKING:
+    from panoseti_zarr.cluster import ClusterEvent
     from panoseti_zarr.config import Config
 
 
@@ -30,24 +31,32 @@ def note(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def note_event(event: ClusterEvent) -> None:
+    """Write what happened to a cluster, on stderr."""
+    if event.level != "debug":
+        note(str(event))
+
+
+def make_output_directory(path: Path, label: str) -> None:
+    """Make an output directory where it is missing.
+
+    Raises
+    ------
+    InputError
+        It cannot be made.
+    """
+    from panoseti_zarr.errors import InputError
+    from panoseti_zarr.io.durable import ensure_directory
+
+    try:
+        ensure_directory(path)
+    except OSError as error:
+        raise InputError(f"cannot make {label}: {error.strerror}", path=str(path)) from None
+
+
 def echo_json(document: object) -> None:
     """Write a result as JSON, on stdout."""
     typer.echo(json.dumps(document, indent=2))
-
-
-def format_size(n_bytes: float) -> str:
-    """Give a size in decimal units.
-
-    Examples
-    --------
-    >>> format_size(25_405_080)
-    '25.4 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 999.5:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"
 
 
 def format_rate(n_bytes: int, seconds: float) -> str:
@@ -70,24 +79,3 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str
         ).rstrip()
         for row in cells
     )
-
-
-@contextlib.contextmanager
-def progress_bar(total_bytes: int) -> Iterator[Any]:
-    """Show a bar on stderr where that is a terminal; give a function that adds bytes to it."""
-    if not sys.stderr.isatty():
-        yield lambda n_bytes: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=total_bytes)
-        yield lambda n_bytes: progress.advance(bar, n_bytes)

@@ -10,17 +10,21 @@ import typer
 from panoseti_zarr.cli.console import (
     echo_json,
     format_rate,
-    format_size,
+    make_output_directory,
     note,
-    progress_bar,
+    note_event,
     read_config,
 )
+from panoseti_zarr.cli.progress import progress_bars
+from panoseti_zarr.core.words import count, format_size
 
 if TYPE_CHECKING:
     from panoseti_zarr.cluster import Executor
     from panoseti_zarr.config import Config
     from panoseti_zarr.io.reader import RunListing
+    from panoseti_zarr.model import StreamKey
     from panoseti_zarr.pipeline.convert import StreamOutcome
+    from panoseti_zarr.pipeline.ingest import Commit
 
 INCOMPLETE = 3
 """Exit code: done as far as possible, but a stream is quarantined or a file was cut short."""
@@ -43,14 +47,15 @@ def convert(
     The run is taken as it stands, whatever its markers. Run again, it goes on where it was, and
     changes nothing when all is done.
     """
-    from panoseti_zarr.cluster import make_executor
+    from panoseti_zarr.cluster import SharedPlaces, make_executor
     from panoseti_zarr.io.reader import list_run
 
     settings = read_config(config)
     listing = list_run(obs)
     if scheduler:
         note(f"cluster: connecting to {scheduler}")
-    with make_executor(settings, scheduler=scheduler) as executor:
+    places = SharedPlaces((l0_dir.absolute(),), (listing.path.absolute(),))
+    with make_executor(settings, scheduler=scheduler, places=places, tell=note_event) as executor:
         outcomes = convert_with_progress(listing, l0_dir, settings, executor)
     if as_json:
         echo_json({"run": listing.name, "streams": [_as_json(outcome) for outcome in outcomes]})
@@ -71,21 +76,25 @@ def exit_code(outcomes: list[StreamOutcome]) -> int:
 def convert_with_progress(
     listing: RunListing, l0_dir: Path, config: Config, executor: Executor
 ) -> list[StreamOutcome]:
-    """Convert a run with a bar on a terminal, and say on stderr what is wrong with it."""
+    """Convert a run with a bar a stream on a terminal, and say on stderr what is wrong with it."""
     from panoseti_zarr.io.reader import describe_refused
     from panoseti_zarr.pipeline.convert import convert_run
 
     for line in describe_refused(listing):
         note(f"warning: {line}")
-    files = [file for stream in listing.streams.values() for file in stream]
-    with progress_bar(sum(file.identity.size_bytes for file in files)) as advance:
-        outcomes = convert_run(
-            listing,
-            l0_dir,
-            config,
-            executor,
-            on_commit=lambda _, commit: advance(commit.n_bytes),
-        )
+    sizes = {
+        str(key): sum(file.identity.size_bytes for file in listing.streams.get(key, ()))
+        for key in listing.keys
+    }
+    if listing.keys:
+        make_output_directory(l0_dir, "L0_DIR")
+    with progress_bars(sizes) as advance:
+
+        def tell(key: StreamKey, commit: Commit) -> None:
+            frame_bytes = commit.n_bytes / max(commit.n_new_frames, 1)
+            advance(str(key), commit.n_frames * frame_bytes)
+
+        outcomes = convert_run(listing, l0_dir, config, executor, on_commit=tell)
     for outcome in outcomes:
         for complaint in outcome.complaints:
             note(complaint)
@@ -96,9 +105,9 @@ def _line(outcome: StreamOutcome) -> str:
     result = outcome.result
     assert result is not None  # noqa: S101 - only called for streams that are done
     if not result.changed:
-        return f"{outcome.key}: {result.n_frames} frames, nothing new"
+        return f"{outcome.key}: {count(result.n_frames, 'frame')}, nothing new"
     return (
-        f"{outcome.key}: {result.n_frames} frames, {result.n_new_frames} new, "
+        f"{outcome.key}: {count(result.n_frames, 'frame')}, {result.n_new_frames:,} new, "
         f"{format_size(result.n_bytes)} in {result.seconds:.2f} s "
         f"({format_rate(result.n_bytes, result.seconds)})"
     )

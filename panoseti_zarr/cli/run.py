@@ -10,14 +10,19 @@ import typer
 from panoseti_zarr.cli.console import (
     echo_json,
     format_rate,
-    format_size,
     format_table,
+    make_output_directory,
     note,
+    note_event,
     read_config,
 )
 from panoseti_zarr.cli.convert import convert_with_progress, exit_code
+from panoseti_zarr.cli.progress import progress_bars
+from panoseti_zarr.core.words import count, format_size
 
 if TYPE_CHECKING:
+    from panoseti_zarr.cluster import Executor
+    from panoseti_zarr.config import Config
     from panoseti_zarr.pipeline.convert import StreamOutcome
     from panoseti_zarr.pipeline.subtract import L1Result
 
@@ -30,30 +35,21 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON.")] = False,
 ) -> None:
     """Make the L0 and L1 stores of a run: streams found, cluster, L0, L1, a summary."""
-    from panoseti_zarr.cluster import make_executor
-    from panoseti_zarr.core.names import l1_store_name
+    from panoseti_zarr.cluster import SharedPlaces, make_executor
     from panoseti_zarr.io.reader import list_run
-    from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
 
     settings = read_config(config)
     listing = list_run(obs)
-    note(f"{listing.name}: {len(listing.keys)} streams")
+    note(f"{listing.name}: {count(len(listing.keys), 'stream')}")
     for key in listing.keys:
-        note(f"  {key}: {len(listing.streams.get(key, ()))} files")
-    made: dict[str, L1Result] = {}
-    with make_executor(settings) as executor:
+        note(f"  {key}: {count(len(listing.streams.get(key, ())), 'file')}")
+    if listing.keys:
+        make_output_directory(l1_dir, "L1_DIR")
+    places = SharedPlaces((l0_dir.absolute(), l1_dir.absolute()), (listing.path.absolute(),))
+    with make_executor(settings, places=places, tell=note_event) as executor:
         note(f"cluster: {executor.scheduler_address or 'threads of this process'}")
         outcomes = convert_with_progress(listing, l0_dir, settings, executor)
-        for outcome in outcomes:
-            if outcome.result is None:
-                continue
-            l0_path = outcome.result.store_path
-            l1_path = l1_dir / l1_store_name(listing.name, outcome.key)
-            if not l1_matches(l0_path, l1_path):
-                made[str(outcome.key)] = make_l1(
-                    l0_path, l1_path, settings.baseline_subtract, executor
-                )
-                note(f"{outcome.key}: L1 made")
+        made = _make_l1_stores(listing.name, outcomes, l1_dir, settings, executor)
     rows = [row for outcome in outcomes for row in _rows(outcome, made, l1_dir, listing.name)]
     if as_json:
         echo_json(
@@ -62,6 +58,39 @@ def run(
     else:
         typer.echo(format_table(_HEADER, [_cells(row) for row in rows]))
     raise typer.Exit(exit_code(outcomes))
+
+
+def _make_l1_stores(
+    run_name: str, outcomes: list[StreamOutcome], l1_dir: Path, config: Config, executor: Executor
+) -> dict[str, L1Result]:
+    """Make the L1 stores that are missing, with a bar for all of them on a terminal."""
+    from panoseti_zarr.core.names import l1_store_name
+    from panoseti_zarr.io.l1_store import finish_killed
+    from panoseti_zarr.model import PRODUCTS
+    from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
+
+    sizes = {
+        outcome.key: outcome.result.n_frames * PRODUCTS[outcome.key.product].pixel_bytes
+        for outcome in outcomes
+        if outcome.result
+    }
+    made: dict[str, L1Result] = {}
+    n_done_bytes = 0
+    with progress_bars({"L1": sum(sizes.values())}) as advance:
+        for outcome in outcomes:
+            if outcome.result is None:
+                continue
+            advance("L1", n_done_bytes)
+            l0_path = outcome.result.store_path
+            l1_path = l1_dir / l1_store_name(run_name, outcome.key)
+            if l1_matches(l0_path, l1_path):
+                finish_killed(l1_path)
+            else:
+                settings = config.baseline_subtract
+                made[str(outcome.key)] = make_l1(l0_path, l1_path, settings, executor)
+                note(f"{outcome.key}: L1 made")
+            n_done_bytes += sizes[outcome.key]
+    return made
 
 
 _KEYS = ("stream", "step", "state", "n_frames", "seconds", "input_bytes", "store_bytes")

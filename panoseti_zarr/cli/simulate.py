@@ -83,7 +83,8 @@ def simulate(
 
     stub-file:seqno=0,size_bytes=100, a file shorter than one frame.
 
-    A defect is in every stream, or in the one named after the kind:
+    A defect is in every stream that can have it (missing-quabo: not ph256), or in the one named
+    after the kind:
 
     cut-tail@img16.3:n_bytes=7, of module 3, and of its img16 alone.
 

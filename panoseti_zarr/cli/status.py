@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 import time
 from collections.abc import Iterator
@@ -11,15 +12,19 @@ from typing import Annotated, Any
 
 import typer
 
+from panoseti_zarr.cli.console import echo_json
+from panoseti_zarr.core.words import count, format_size
+
 QUARANTINED = 1
-"""Exit code: the service is up, but a stream is in quarantine."""
+"""Exit code: the service is up, but a stream is in quarantine, or differs from its files."""
 
 DOWN = 2
 """Exit code: the service is down, or does not give a sign of life."""
 
 _WIDTH = 80
 _SILENT_S = 120.0
-_WATCH_S = 2.0
+_WATCH_S = 1.0
+_VERIFY_MARKS = {"verified": "yes", "failed": "differs", "running": "now", "gone": "no"}
 _COLORS = {"done": "green", "quarantined": "red", "retrying": "yellow", "l1_retrying": "yellow"}
 
 
@@ -28,34 +33,56 @@ def status(
     as_json: Annotated[
         bool, typer.Option("--json", help="Write JSON, as in docs/logs.md.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it as it changes; on a terminal, what fits.")
+    ] = False,
 ) -> None:
     """Show every run and stream: state, frames, lag, last error; with the service up or down.
 
-    Exit code 0: healthy; 1: a stream is in quarantine; 2: the service is down, or the
-    configuration is wrong.
+    Exit code 0: healthy; 1: a stream is in quarantine, or differs from its files; 2: the service
+    is down, or the configuration is wrong.
     """
     from daemon.startup import directory, load_service_config
-    from panoseti_zarr.cli.console import echo_json
     from panoseti_zarr.errors import InputError
 
     settings, path = load_service_config(config)
     state_dir = directory(settings, "state_dir", path)
-    while True:
-        try:
+    try:
+        if watch and not as_json and _is_terminal():
+            raise typer.Exit(_show_live(state_dir))
+        while True:
             document = read_status(state_dir)
-        except InputError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(DOWN) from None
-        if watch and not as_json:
-            typer.echo("\033[H\033[2J" if _is_terminal() else "", nl=False)
-        if as_json:
-            echo_json(document)
-        else:
-            typer.echo("\n".join(format_status(document)))
-        if not watch:
-            raise typer.Exit(exit_code(document))
-        time.sleep(_WATCH_S)
+            if as_json:
+                echo_json(document)
+            else:
+                typer.echo("\n".join(format_status(document)))
+            if not watch:
+                raise typer.Exit(exit_code(document))
+            time.sleep(_WATCH_S)
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(DOWN) from None
+
+
+def _show_live(state_dir: Path) -> int:
+    """Show the status on the terminal as it changes, until somebody interrupts; return the code."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    document = read_status(state_dir)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Live(console=console, auto_refresh=False, screen=True) as live,
+    ):
+        while True:
+            lines = fit_status(document, console.height)
+            live.update(Text.from_ansi("\n".join(lines), no_wrap=True), refresh=True)
+            time.sleep(_WATCH_S)
+            document = read_status(state_dir)
+    typer.echo("\n".join(fit_status(document, console.height - 1)))
+    return exit_code(document)
 
 
 def read_status(state_dir: Path) -> dict[str, Any]:
@@ -79,27 +106,56 @@ def exit_code(document: dict[str, Any]) -> int:
     """Return what the command says with its exit code."""
     if not document["service"]["up"] or _silent_s(document) > _SILENT_S:
         return DOWN
-    return QUARANTINED if document["totals"]["n_quarantined"] else 0
+    totals = document["totals"]
+    return QUARANTINED if totals["n_quarantined"] or totals.get("n_verify_failed") else 0
 
 
 def format_status(document: dict[str, Any]) -> Iterator[str]:
     """Lay a status document out for people: lines of at most 80 columns."""
+    yield from _head_lines(document)
+    for run in document["runs"]:
+        yield from _run_lines(run)
+    yield from _total_lines(document["totals"])
+
+
+def fit_status(document: dict[str, Any], n_lines: int) -> list[str]:
+    """Lay out as much of a status document as fits: runs under way first, then the latest."""
+    head, total = list(_head_lines(document)), list(_total_lines(document["totals"]))
+    left = n_lines - len(head) - len(total) - 1
+    runs = document["runs"][::-1]
+    shown: list[list[str]] = []
+    for run in sorted(runs, key=lambda run: run["state"] in {"done", "removed"}):
+        block = list(_run_lines(run))
+        if len(block) > left:
+            break
+        left -= len(block)
+        shown.append(block)
+    n_others = len(runs) - len(shown)
+    others = [f"and {count(n_others, 'run')} more: panoseti-zarr status"] if n_others else []
+    return [*head, *(line for block in shown for line in block), *others, *total]
+
+
+def _head_lines(document: dict[str, Any]) -> Iterator[str]:
     yield from _service_lines(document)
     for root in document["roots"]:
         yield from _wrapped(f"root: {root['path']}: {root['paused'] or 'watched'}")
         if root["n_ignored"]:
-            yield f"      {root['n_ignored']} runs older than ignore_before left alone"
+            yield f"      {count(root['n_ignored'], 'run')} older than ignore_before left alone"
         for refused in root["refused"]:
             yield from _wrapped(f"refused: {refused['name']!r}: {refused['reason']}", 2)
     if document["runs"]:
-        yield f"{'':2}{'stream':<26}{'state':<14}{'frames':>16}{'lag':>12}"
-    for run in document["runs"]:
-        yield from _run_lines(run)
-    totals = document["totals"]
+        yield f"{'':2}{'stream':<26}{'state':<14}{'frames':>16}{'lag':>11}  {'verified':<8}"
+
+
+def _total_lines(totals: dict[str, Any]) -> Iterator[str]:
     yield (
-        f"total: {totals['n_runs']} runs, {totals['n_streams']} streams, {totals['n_done']} done, "
-        f"{totals['n_quarantined']} quarantined, {totals['n_frames']:,} frames"
+        f"total: {count(totals['n_runs'], 'run')}, {count(totals['n_streams'], 'stream')}, "
+        f"{totals['n_done']} done, {totals['n_quarantined']} quarantined, "
+        f"{count(totals['n_frames'], 'frame')}"
     )
+    if n_failed := totals.get("n_verify_failed", 0):
+        differ = "differs from its" if n_failed == 1 else "differ from their"
+        yield f"{count(n_failed, 'stream')} {differ} frame files"
 
 
 def _service_lines(document: dict[str, Any]) -> Iterator[str]:
@@ -116,22 +172,36 @@ def _service_lines(document: dict[str, Any]) -> Iterator[str]:
         yield f"service: {service['phase']}, pid {service['pid']}, since {service['started_at']}"
         if _silent_s(document) > _SILENT_S:
             yield f"         no sign of life since {written_at}"
+    if service.get("waits_for"):
+        yield from _wrapped(f"cluster: {service['cluster']}; waits: {service['waits_for']}")
     pause = f"; paused: {queue['paused']}" if queue["paused"] else ""
     yield from _wrapped(
-        f"queue: {queue['n_waiting']} streams wait, {queue['n_running']} jobs{pause}"
+        f"queue: {count(queue['n_waiting'], 'stream')} waiting, "
+        f"{count(queue['n_running'], 'job')}{_behind(queue)}{pause}"
     )
+
+
+def _behind(queue: dict[str, Any]) -> str:
+    n_bytes = queue.get("n_behind_bytes", 0)
+    return f", {format_size(n_bytes)} behind" if n_bytes else ""
 
 
 def _run_lines(run: dict[str, Any]) -> Iterator[str]:
     yield from _wrapped(run["name"])
     why = f": {run['reason']}" if run["reason"] else ""
-    n_streams = f", {run['n_streams']} streams, {run['n_frames']:,} frames"
+    n_streams = f", {count(run['n_streams'], 'stream')}, {count(run['n_frames'], 'frame')}"
+    n_verified = run.get("n_verified", 0)
+    if n_verified:
+        n_streams += f", {'all' if n_verified == run['n_streams'] else n_verified} verified"
     yield from _wrapped(f"{run['state']}{why}{n_streams if run['n_streams'] else ''}", 2)
     for stream in run["streams"] or ():
-        state = typer.style(f"{stream['state']:<14}", fg=_COLORS.get(stream["state"]))
+        state = f"{stream['state']:<14}"
+        if _is_terminal():
+            state = typer.style(state, fg=_COLORS.get(stream["state"]))
         yield (
-            f"{'':2}{stream['stream']:<26}{state if _is_terminal() else stream['state']:<14}"
-            f"{stream['n_frames']:>16,}{format_lag(stream['lag_s']):>12}"
+            f"{'':2}{stream['stream']:<26}{state}"
+            f"{stream['n_frames']:>16,}{format_lag(stream['lag_s']):>11}"
+            f"  {_VERIFY_MARKS.get(stream.get('verify'), '-')}"
         )
         if stream["last_error"]:
             retry = f" (again at {stream['retry_at']})" if stream["retry_at"] else ""
@@ -159,6 +229,8 @@ def format_lag(lag_s: float | None) -> str:
 
 
 def _wrapped(text: str, indent: int = 0) -> list[str]:
+    if indent + len(text) <= _WIDTH:
+        return [" " * indent + text]
     return textwrap.wrap(
         text,
         _WIDTH,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from panoseti_zarr.cli.console import echo_json, format_size, format_table, note
+from panoseti_zarr.cli.console import echo_json, format_table, note
+from panoseti_zarr.core.words import count, format_size
 
 if TYPE_CHECKING:
     from panoseti_zarr.io.summary import StreamSummary
@@ -38,7 +39,7 @@ def streams(
         raise InputError(NO_FRAMES, path=str(listing.path))
     if not as_json:
         typer.echo(f"{listing.name}\n{_table(summaries)}")
-        typer.echo(f"{len(listing.empty_files)} empty frame files")
+        typer.echo(count(len(listing.empty_files), "empty frame file"))
     for summary in summaries:
         if summary.problem:
             note(f"{summary.key}: {summary.problem}")

@@ -11,23 +11,34 @@ from panoseti_zarr.cli.console import echo_json
 
 
 def verify(
-    l0: Annotated[Path, typer.Argument(metavar="L0", help="The L0 store.")],
-    obs: Annotated[
-        Path | None, typer.Argument(metavar="OBS", help="The run directory it was made from.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="L0... [OBS]",
+            help="L0 stores, and the run directory that they were made from.",
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON; of several stores, a list.")
+    ] = False,
 ) -> None:
-    """Verify an L0 store; exit 1 at the first difference.
+    """Verify L0 stores; exit 1 where one has a difference, and name its first.
 
     With OBS, every pixel, header field, timestamp and quality is compared with the PFF files,
-    which are read anew. Without, every chunk is read, and its checksum compared.
+    which are read anew. Without, every chunk is read, and its checksum compared. The last of
+    several paths is OBS, unless it is a store.
     """
     from panoseti_zarr.io.verify import verify_store
 
-    report = verify_store(l0, obs)
+    is_run_last = len(paths) > 1 and not (paths[-1] / "zarr.json").is_file()
+    stores, obs = (paths[:-1], paths[-1]) if is_run_last else (paths, None)
+    reports = []
+    for store in stores:
+        reports.append(verify_store(store, obs))
+        if not as_json:
+            typer.echo(f"{store.name}: {reports[-1]}" if len(stores) > 1 else str(reports[-1]))
     if as_json:
-        echo_json(report.as_json())
-    else:
-        typer.echo(str(report))
-    if not report.ok:
+        documents = [report.as_json() for report in reports]
+        echo_json(documents if len(stores) > 1 else documents[0])
+    if not all(report.ok for report in reports):
         raise typer.Exit(1)

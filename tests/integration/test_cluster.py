@@ -2,15 +2,20 @@
 
 import os
 import signal
+import tempfile
 import threading
+import time
 from pathlib import Path
+from queue import SimpleQueue
 
+import psutil
 import pytest
 from distributed import Client
 from stores import SMALL_CHUNKS, chunk_digests, ingest
 
 from panoseti_zarr.cluster import InProcessExecutor, make_executor
 from panoseti_zarr.cluster.address import read_scheduler_file, write_scheduler_file
+from panoseti_zarr.cluster.scratch import PREFIX, scratch_directory
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import ConfigError, CorruptDataError, TransientIOError
 from panoseti_zarr.io.reader import list_run
@@ -55,14 +60,14 @@ def test_chunks_are_staged_by_two_worker_processes(tmp_path):
 
 def test_errors_come_back_whole_and_losses_are_transient():
     """A task's error keeps its places; a task that kills its workers is a transient loss."""
-    lost = threading.Event()
-    with make_executor(LOCAL, on_worker_lost=lambda address: lost.set()) as executor:
+    told = SimpleQueue()
+    with make_executor(LOCAL, tell=told.put) as executor:
         with pytest.raises(CorruptDataError) as caught:
             executor.submit(raise_corrupt, "a.pff").result(timeout=30)
         assert (caught.value.path, caught.value.frame_index) == ("a.pff", 7)
         with pytest.raises(TransientIOError, match="lost"):
             executor.submit(end_this_process).result(timeout=120)
-        assert lost.wait(timeout=30)
+        assert told.get(timeout=30).name == "cluster.worker_lost"
         assert executor.submit(os.getpid).result(timeout=60) != os.getpid()
 
 
@@ -103,8 +108,53 @@ def test_no_scheduler_is_transient(tmp_path):
         make_executor(Config(), scheduler=str(tmp_path / "none.json"))
 
 
-def test_ssh_is_refused_until_it_is_there():
-    """What cannot be started is said, with what to do instead."""
-    config = Config.model_validate({"cluster": {"use_cluster": True, "type": "ssh"}})
-    with pytest.raises(ConfigError, match="not there yet"):
-        make_executor(config)
+def grow(size_bytes):
+    """Hold much memory for longer than a nanny takes to look."""
+    held = bytearray(size_bytes)
+    time.sleep(60)
+    return len(held)
+
+
+def test_a_worker_that_grows_is_replaced():
+    """Beyond its memory limit a worker is ended; its task is lost, others go on."""
+    local = {"n_workers": 1, "memory_per_worker": "400MB", "dashboard_port": 0}
+    config = Config.model_validate({"cluster": {"use_cluster": True, "local": local}})
+    told = SimpleQueue()
+    with make_executor(config, tell=told.put) as executor:
+        pid = executor.submit(os.getpid).result(timeout=30)
+        task = executor.submit(grow, 600_000_000)
+        assert told.get(timeout=60).name == "cluster.worker_lost"
+        task.cancel()
+        assert executor.submit(os.getpid).result(timeout=60) != pid
+
+
+def test_a_local_cluster_listens_on_loopback_alone():
+    """Scheduler, workers, nannies and their dashboards."""
+    with make_executor(LOCAL):
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        sockets = [c for p in processes for c in p.net_connections() if c.status == "LISTEN"]
+    assert len(sockets) >= 5
+    assert {socket.laddr.ip for socket in sockets} == {"127.0.0.1"}
+
+
+def test_temporary_files_are_swept(tmp_path, monkeypatch):
+    """They are removed at the end; what a killed process left, at the next start."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f"{PREFIX}left"
+    (left / "dask-scratch-space").mkdir(parents=True)
+    foreign = tmp_path / "other"
+    foreign.mkdir()
+    with scratch_directory() as first, scratch_directory() as second:
+        assert not left.exists()
+        assert first.is_dir()
+        assert second.is_dir()
+        assert first != second
+    assert list(tmp_path.iterdir()) == [foreign]
+
+
+def test_a_local_cluster_keeps_its_files_in_its_directory(tmp_path, monkeypatch):
+    """Nothing else is written for temporary use, and nothing stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with make_executor(LOCAL):
+        assert [path.name.startswith(PREFIX) for path in tmp_path.iterdir()] == [True]
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """The service's small files: lock, requests, status, ledger."""
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -114,10 +115,11 @@ class TestLock:
     """One service per state directory."""
 
     def test_holds_and_names_its_process(self, tmp_path):
-        """While it is held a second one fails, and the message names the pid."""
+        """While it is held a second one fails, and the message names pid and host."""
+        holder = f"pid {os.getpid()} on {socket.gethostname()}"
         with service_lock(tmp_path):
             assert is_locked(tmp_path)
-            with pytest.raises(InputError, match=f"pid {os.getpid()}"), service_lock(tmp_path):
+            with pytest.raises(InputError, match=holder), service_lock(tmp_path):
                 pass
         assert not is_locked(tmp_path)
         assert (tmp_path / LOCK_NAME).exists()
@@ -129,7 +131,7 @@ class TestLock:
             "with service_lock(pathlib.Path(sys.argv[1])): os._exit(9)"
         )
         subprocess.run([sys.executable, "-c", script, tmp_path], env=environment(), check=False)
-        assert (tmp_path / LOCK_NAME).read_text().strip().isdecimal()
+        assert (tmp_path / LOCK_NAME).read_text().startswith("pid ")
         assert not is_locked(tmp_path)
 
     def test_a_directory_without_a_lock_is_not_locked(self, tmp_path):

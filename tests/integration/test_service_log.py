@@ -48,7 +48,10 @@ def test_an_error_is_one_line_with_its_traceback():
     """Tracebacks are part of the event's line."""
     body = "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n"
     (line,) = run(body + "    logger.error('task.crashed', task='t', exc_info=e)")
-    assert "ZeroDivisionError" in json.loads(line)["exception"]
+    (error,) = json.loads(line)["exception"]
+    assert (error["exc_type"], error["exc_value"]) == ("ZeroDivisionError", "division by zero")
+    assert error["frames"][-1]["name"] == "<module>"
+    assert "locals" not in error["frames"][-1]
 
 
 def test_levels_are_kept_and_can_change():
@@ -91,6 +94,74 @@ def test_passwords_are_taken_out():
         assert "admin" not in line
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["password=1234", 'login {"passwd": "1234"}', "Token: 1234", "secret = '1234'"],
+)
+def test_passwords_in_words_are_taken_out(text):
+    """What a library says of how it connects is told without what follows the word."""
+    body = f"logging.getLogger('tornado').error('%s', {text!r})\n"
+    body += f"try:\n    raise OSError({text!r})\nexcept OSError as e:\n"
+    lines = run(body + "    logger.error('task.crashed', task={'password': '1234'}, exc_info=e)")
+    assert len(lines) == 2
+    assert not any("1234" in line for line in lines)
+
+
+def test_what_nobody_caught_is_an_event_too():
+    """Errors of threads, of destructors and of the main thread: one line each, none on stderr."""
+    body = (
+        "import threading\n"
+        "t = threading.Thread(target=lambda: 1 / 0, name='lane x')\nt.start(); t.join()\n"
+        "class Bad:\n    def __del__(self): raise ValueError\n"
+        "Bad()\n"
+        "sys.excepthook(*[*sys.exc_info()[:1], RuntimeError('end'), None])"
+    )
+    events = [json.loads(line) for line in run(body, stderr=subprocess.STDOUT)]
+    assert [e["event"] for e in events] == ["task.crashed"] * 3
+    kinds = [e["exception"][0]["exc_type"] for e in events]
+    assert kinds == ["ZeroDivisionError", "ValueError", "RuntimeError"]
+    assert events[0]["task"] == "lane x"
+
+
+WORKER = """
+import logging, warnings
+from daemon import log
+from daemon.startup import _let_workers_log
+from panoseti_zarr.cluster import make_executor
+from panoseti_zarr.config import Config
+
+def task():
+    logging.getLogger("distributed.worker").warning("from a worker")
+    logging.getLogger("distributed.core").info("chatter")
+    warnings.warn("careful")
+
+if __name__ == "__main__":
+    log.configure("info", "json")
+    local = {"n_workers": 1, "dashboard_port": 0}
+    config = Config.model_validate({"cluster": {"use_cluster": True, "local": local}})
+    _let_workers_log(config)
+    with make_executor(config) as executor:
+        executor.submit(task).result()
+"""
+
+
+def test_worker_processes_log_in_the_same_form(tmp_path):
+    """What Dask and warnings say in a worker comes out as events, and nothing else does."""
+    script = tmp_path / "script.py"
+    script.write_text(WORKER)
+    done = subprocess.run(
+        [sys.executable, script],
+        env=environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]
+    assert {e["event"] for e in events} == {"library.logged"}
+    assert [e["logger"] for e in events] == ["distributed.worker", "py.warnings"]
+
+
 def test_under_the_journal_each_line_has_its_priority(tmp_path):
     """JOURNAL_STREAM names stdout's device and inode: `<N>` stands before the JSON."""
     path = tmp_path / "journal"
@@ -125,3 +196,20 @@ def test_a_reader_that_went_away_does_not_end_the_service():
     os.close(reader)
     run("logger.info('a.b')\nlogger.info('a.c')\nsys.stdout = None", stdout=writer)
     os.close(writer)
+
+
+def test_warnings_are_counted_by_their_event():
+    """The metrics count what is logged as a warning or worse, of libraries too; nothing else."""
+    body = (
+        "from daemon.metrics import Metrics\n"
+        "metrics = Metrics(0, '1.0')\n"
+        "logger.error('stream.quarantined', reason='x'); logger.info('a.b')\n"
+        "logging.getLogger('tornado').warning('w')\n"
+        "count = lambda event: metrics._registry.get_sample_value(\n"
+        "    'panoseti_zarr_errors_total', {'event': event})\n"
+        "names = ('stream.quarantined', 'library.logged', 'a.b')\n"
+        "logger.info('x.y', counts=[count(name) for name in names])\n"
+        "metrics.close()"
+    )
+    *_, last = run(body)
+    assert json.loads(last)["counts"] == [1.0, 1.0, None]

@@ -40,6 +40,12 @@ def test_what_is_said_arrives(listener):
     assert notifier.watchdog_s == 60
 
 
+def test_words_are_one_line_without_a_password(listener):
+    """What a name or a library puts into the state cannot become a message of its own."""
+    Notifier.from_environment().status("waits for tls://me:word@host\nMAINPID=1")
+    assert listener.recv(200).decode() == "STATUS=waits for tls://host\\nMAINPID=1"
+
+
 def test_children_do_not_inherit_the_socket(listener):
     """The variables are gone once they were read."""
     Notifier.from_environment()

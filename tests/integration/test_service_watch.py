@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from daemon.mounts import mount_of
 from daemon.watch import MAX_RUN_WATCHES, HintOnce, Watcher
 
 
@@ -126,3 +127,63 @@ def test_a_hint_passes_once_until_it_is_taken():
     once.taken("/a", "x")
     once("/a", "x")
     assert told[2:] == [("/a", "x")]
+
+
+def test_a_dead_watch_is_replaced(watcher, hints, tmp_path):
+    """Where the thread of one watch died and the observer lives, the next listing mends it."""
+    (tmp_path / "a.pffd").mkdir()
+    watcher.watch_root(str(tmp_path))
+    watcher.watch_run(str(tmp_path), "a.pffd")
+    for observer in watcher._observers.values():
+        assert len(observer.emitters) == 2
+        for emitter in observer.emitters:
+            emitter.stop()
+            emitter.join()
+    hints.seen.clear()
+    watcher.watch_root(str(tmp_path))
+    assert hints.seen == [(str(tmp_path), None), (str(tmp_path), "a.pffd")]
+    hints.seen.clear()
+    (tmp_path / "new.pffd").mkdir()
+    hints.wait_for((str(tmp_path), "new.pffd"))
+    (tmp_path / "a.pffd" / "run_complete").touch()
+    hints.wait_for((str(tmp_path), "a.pffd"))
+
+
+def test_a_dead_reader_of_the_kernel_s_queue_is_replaced(hints, tmp_path):
+    """Without it every watch would stay silent though its threads live."""
+    watcher = Watcher("inotify", hints)
+    (tmp_path / "a.pffd").mkdir()
+    watcher.watch_root(str(tmp_path))
+    watcher.watch_run(str(tmp_path), "a.pffd")
+    watcher._notices.stop()
+    watcher._notices.join()
+    hints.seen.clear()
+    watcher.watch_root(str(tmp_path))
+    assert hints.seen == [(str(tmp_path), None), (str(tmp_path), "a.pffd")]
+    hints.seen.clear()
+    (tmp_path / "new.pffd").mkdir()
+    hints.wait_for((str(tmp_path), "new.pffd"))
+    (tmp_path / "a.pffd" / "run_complete").touch()
+    hints.wait_for((str(tmp_path), "a.pffd"))
+    watcher.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "watched"),
+    [("nfs4", "polling"), ("fuse.sshfs", "polling"), ("ext4", "inotify"), ("tmpfs", "inotify")],
+)
+def test_auto_polls_what_other_machines_can_change(hints, tmp_path, monkeypatch, kind, watched):
+    """The type of the mount decides, as the kernel's table has it."""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"1 0 0:1 / {tmp_path} rw - {kind} server:/x rw\n")
+    monkeypatch.setattr("daemon.watch.mount_of", lambda path: mount_of(path, table))
+    watcher = Watcher("auto", hints)
+    watcher.watch_root(str(tmp_path))
+    assert list(watcher._observers) == [watched]
+    table.write_text(f"1 0 0:1 / {tmp_path} rw - ext4 /dev/sda1 rw\n")
+    watcher.watch_root(str(tmp_path))
+    assert watcher.kind_of(str(tmp_path)) == "inotify"
+    hints.seen.clear()
+    (tmp_path / "new.pffd").mkdir()
+    hints.wait_for((str(tmp_path), "new.pffd"))
+    watcher.close()

@@ -179,7 +179,7 @@ def test_relative_paths_work(run: Run, monkeypatch):
 @pytest.mark.parametrize("block_bytes", [1, 2 * 2540, 1 << 20])
 def test_a_changed_pixel_is_named(run: Run, monkeypatch, block_bytes: int):
     """Frame, frame of the file, byte offset, array and both values are those of the pixel."""
-    monkeypatch.setattr(panoseti_zarr.io.verify, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(panoseti_zarr.io.verify.compare, "_BLOCK_BYTES", block_bytes)
     obs, files, store = run
     images = zarr.open_array(store, path="images", mode="r+")
     expected = int(images[9, 31, 5])
@@ -257,6 +257,25 @@ def test_a_flipped_bit_in_a_chunk_is_named(run: Run, path: str, with_obs: bool):
     (store / path).write_bytes(content)
     found = difference_in(store, obs if with_obs else None)
     assert (found.what, found.frame_index) == (path, 8)
+
+
+@pytest.mark.parametrize("byte", [0, 12, -1])
+def test_damage_is_said_in_plain_words_with_the_path(tmp_path: Path, byte: int):
+    """Whatever of a chunk rots, its report begins with plain words and the file's path."""
+    obs, _ = make_run(tmp_path, "img16")
+    (tmp_path / "l0").mkdir()
+    settings = PffToZarrConfig(time_chunk=4)
+    with InProcessExecutor(1) as executor:
+        key = StreamKey("img16", 1)
+        store = ingest_stream(list_run(obs), key, tmp_path / "l0", settings, executor).store_path
+    path = store / "images/c/2/0/0"
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1
+    path.write_bytes(content)
+    words = {0: "damaged chunk", 12: "damaged chunk", -1: "checksum wrong"}[byte]
+    text = str(verify_store(store, obs))
+    assert text.startswith(f"{words}: {path}: ")
+    assert text.endswith("(from frame 8 on)")
 
 
 @pytest.mark.parametrize("name", ["images/c/6/0/0", "images/c/0/0/0.__lock", "note.txt", "c/0"])
@@ -501,3 +520,20 @@ def test_the_command_names_the_difference_and_exits_1(run: Run, command: Callabl
     assert as_json.exit_code == 1
     report = json.loads(as_json.stdout)
     assert (report["ok"], report["difference"]["frame_index"]) == (False, 8)
+
+
+def test_the_command_takes_several_stores(run: Run, tmp_path: Path, command: Callable[..., Any]):
+    """One line a store, a difference in one does not end it, and the last path is the run."""
+    obs, _, store = run
+    spoilt = tmp_path / "spoilt.zarr"
+    shutil.copytree(store, spoilt)
+    (spoilt / "images/c/2/0/0").unlink()
+    for words in ((spoilt, store, obs), (spoilt, store)):
+        result = command(*words)
+        assert result.exit_code == 1
+        first, second = result.stdout.splitlines()
+        assert first.startswith("spoilt.zarr: difference: images/c/2/0/0: ")
+        assert second.startswith(f"{store.name}: ok: 21 frames, ")
+    assert command(store, store, obs).exit_code == 0
+    reports = json.loads(command(store, spoilt, obs, "--json").stdout)
+    assert [report["ok"] for report in reports] == [True, False]

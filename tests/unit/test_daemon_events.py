@@ -7,8 +7,12 @@ from pathlib import Path
 
 import daemon
 from daemon.events import EVENTS
+from panoseti_zarr import cluster
 
-SOURCES = sorted(Path(daemon.__file__).parent.glob("*.py"))
+SOURCES = [
+    *sorted(Path(daemon.__file__).parent.glob("*.py")),
+    *sorted(Path(cluster.__file__).parent.rglob("*.py")),
+]
 PAGE = Path(daemon.__file__).parent.parent / "docs" / "logs.md"
 LEVELS = {"debug", "info", "warning", "error", "critical"}
 
@@ -23,10 +27,10 @@ def emitted() -> Iterator[tuple[str, set[str] | None]]:
 
 
 def is_event(call: ast.Call) -> bool:
-    """Whether a call is `Log(...)` or a logger's method."""
+    """Whether a call is `Log(...)`, `ClusterEvent(...)` or a logger's method."""
     function = call.func
     if isinstance(function, ast.Name):
-        return function.id == "Log"
+        return function.id in {"Log", "ClusterEvent"}
     if not isinstance(function, ast.Attribute):
         return False
     return function.attr == "Log" or (

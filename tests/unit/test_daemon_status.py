@@ -1,14 +1,32 @@
 """The status document and its table."""
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
-from daemon.messages import Connected, RootSeen, RunEntry, RunSeen, Started, Store, StreamSeen
-from daemon.settings import Settings
-from daemon.snapshot import MAX_SETTLED_STREAMS, Facts, describe, empty_snapshot, in_words
-from daemon.state import ServiceState
-from panoseti_zarr.cli.status import exit_code, format_status
+import jsonschema
+import pytest
 
+import daemon
+from daemon.messages import (
+    Connected,
+    OutputSeen,
+    RootSeen,
+    RunEntry,
+    RunSeen,
+    Started,
+    Store,
+    StreamSeen,
+)
+from daemon.records import StreamStatus
+from daemon.settings import Settings
+from daemon.snapshot import MAX_SETTLED_STREAMS, Facts, describe, empty_snapshot
+from daemon.state import ServiceState
+from daemon.words import in_words
+from panoseti_zarr.cli.status import exit_code, fit_status, format_status
+
+SCHEMA = Path(daemon.__file__).parent.parent / "docs" / "status.schema.json"
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.birdie_3.pffd"
 LONG = "pixel (3, 4) of frame 17 " * 8
 
@@ -44,7 +62,7 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out():
     text = " ".join(" ".join(lines).split())
     for word in (RUN, "dp_img16.module_1", "1,000,000,000,000", LONG.strip(), "bad\\n.pffd"):
         assert word in text
-    assert lines[-1].startswith("total: 1 runs, 2 streams")
+    assert lines[-1].startswith("total: 1 run, 2 streams")
 
 
 def test_every_state_has_its_exit_code():
@@ -79,10 +97,79 @@ def test_old_runs_have_their_sums_alone():
     assert found["totals"]["n_streams"] == 5000
 
 
-def test_the_state_in_words_counts_and_names_what_is_paused():
-    """It is what systemd shows in `systemctl status`."""
+def at_work(*statuses: StreamStatus) -> ServiceState:
+    """Return the state of a service in the middle of a run's streams."""
+    state = service(*(f"dp_img16.module_{n}" for n in range(len(statuses))))
+    for stream, status in zip(state.runs[RUN].streams.values(), statuses, strict=True):
+        stream.status = status
+        stream.size_bytes = 10**9
+        stream.is_closed = status in {StreamStatus.L1_RUNNING, StreamStatus.DONE}
+    return state
+
+
+def test_the_state_in_words_says_what_is_done():
+    """Idle, ingesting, making L1: the run's name is cut, streams and bytes are counted."""
+    state = at_work(StreamStatus.DONE, StreamStatus.INGESTING, StreamStatus.QUEUED)
+    assert in_words(document(state)) == (
+        "ingesting obs_Lick.start_2024-07-25T04:34:06Z.runt… 1 of 3 streams, 2 GB behind"
+    )
+    state = at_work(StreamStatus.DONE, StreamStatus.L1_RUNNING)
+    assert in_words(document(state)) == (
+        "making L1 of obs_Lick.start_2024-07-25T04:34:06Z.runt… 1 of 2 streams"
+    )
+    state = at_work(StreamStatus.DONE)
+    state.runs[RUN].is_complete = True
+    assert in_words(document(state)) == "idle; 1 run done"
+
+
+def test_the_state_in_words_names_what_is_wrong_first():
+    """It is what systemd shows in `systemctl status`: pauses before work, quarantine after it."""
     state = service("dp_img16.module_1")
     state.handle(RootSeen(1.0, "/data", "is missing"))
-    words = in_words(document(state))
-    assert "1 streams queued" in words
-    assert "/data is missing" in words
+    state.backlog.paused = "l0_dir has 1.0 GB free"
+    assert in_words(document(state)) == (
+        "paused: l0_dir has 1.0 GB free; /data is missing; 1 stream of 1 run queued"
+    )
+    state = at_work(StreamStatus.QUARANTINED)
+    assert in_words(document(state)).endswith("; 1 stream quarantined")
+
+
+def test_a_screen_shows_what_is_under_way_and_then_the_latest():
+    """However small the screen: head, total, and the runs that matter; the others are counted."""
+    state = service("dp_img16.module_1", n_runs=50)
+    for run in list(state.runs.values())[1:]:
+        run.is_complete = True
+        run.streams["dp_img16.module_1"].status = StreamStatus.DONE
+    found = document(state)
+    lines = fit_status(found, 24)
+    assert len(lines) <= 24
+    assert RUN in lines[5]
+    assert any("49.pffd" in line for line in lines)
+    assert not any(line.strip() == "1.pffd" for line in lines)
+    (others,) = [line for line in lines if line.startswith("and ")]
+    assert others == "and 45 runs more: panoseti-zarr status"
+    assert len(fit_status(found, 3)) <= 8
+
+
+def strictly(schema: Any) -> Any:
+    """Return the schema with no key allowed that it does not name."""
+    if isinstance(schema, list):
+        return [strictly(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if "properties" in schema else {}
+    return {key: strictly(part) for key, part in schema.items()} | closed
+
+
+@pytest.mark.parametrize("statuses", [(), tuple(StreamStatus)])
+def test_the_document_has_the_form_that_its_schema_promises(statuses):
+    """docs/status.schema.json names every key, whatever the state; so does the empty document."""
+    state = at_work(*statuses)
+    state.outputs = (OutputSeen("l0_dir", "/l0", volume="v", device=1, free_bytes=5),)
+    schema = strictly(json.loads(SCHEMA.read_text()))
+    for made in (document(state), {**empty_snapshot(), "service": {"up": False}}):
+        jsonschema.validate(made, schema)
+    wrong = document(state)
+    wrong["service"]["phase"] = "dancing"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema)

@@ -118,7 +118,8 @@ def test_defect_is_read_from_its_text(text, defect):
         ("cut-tail:bytes=3", "'bytes=3' is not n_bytes=N"),
         ("cut-tail:n_bytes=-3", "'n_bytes=-3' is not"),
         ("missing-seqno", "needs seqno=N"),
-        ("cut-tail@img16", "is not one of"),
+        ("cut-tail@img16", "'img16' is not PRODUCT.MODULE, such as img16.3"),
+        ("missing-quabo@img16:quabo=1", "'img16' is not PRODUCT.MODULE"),
     ],
 )
 def test_wrong_defect_text_is_refused_with_what_would_be_right(text, says):
@@ -197,3 +198,15 @@ def test_all_markers_are_planned_unless_said_otherwise():
     """A default run is complete, its markers in the order of writing."""
     assert RunPlan(()).markers == MARKERS
     assert MARKERS == ("recording_ended", "collect_complete", "run_complete")
+
+
+def test_a_missing_quabo_of_no_named_stream_is_in_those_that_can_have_it():
+    """A ph256 frame is of one board: it is passed over, refused where it is named or alone."""
+    image, pulse = StreamPlan("img16", 1, 10), StreamPlan("ph256", 1, 10)
+    defect = MissingQuabo(quabo=1)
+    plan = RunPlan((image, pulse), defects=(defect,))
+    assert [defect.concerns(stream.key) for stream in plan.streams] == [True, False]
+    with pytest.raises(ConfigError, match="can be in no stream"):
+        RunPlan((pulse,), defects=(defect,))
+    with pytest.raises(ConfigError, match="has one board"):
+        RunPlan((image, pulse), defects=(MissingQuabo(quabo=1, stream=pulse.key),))

@@ -11,6 +11,7 @@ from daemon.instructions import (
     CheckOutputs,
     Exit,
     Instruction,
+    LeaveTasks,
     Log,
     LookAtRun,
     SaveRun,
@@ -147,6 +148,7 @@ def done_run(*keys: str) -> Driver:
     for key in keys:
         driver.ingested(key)
         driver.l1_made(key)
+    driver.outputs()
     assert driver.state.runs[RUN].is_complete
     return driver
 
@@ -515,6 +517,62 @@ def test_l1_jobs_go_on_while_a_root_is_paused() -> None:
     assert StartL1(2, RUN, IMG) in driver.ingested()
 
 
+def test_a_root_that_gives_no_answer_is_paused_and_holds_nobody_up() -> None:
+    """Its jobs are left to themselves, those of another root start; its answer resumes it."""
+    driver = Driver(replace(SETTINGS, max_streams=1), roots=(ROOT, "/other"))
+    driver.listed(stream())
+    driver.root(entry("other.pffd"), root="/other")
+    assert ScanRoot(ROOT) in driver.send(Tick, after_s=60)
+    driver.look(run="other.pffd")
+    driver.now_s += 10
+    driver.send(Tick)
+    assert started(driver.look(stream(), run="other.pffd")) == []
+    driver.root(entry("other.pffd"), root="/other")
+    driver.outputs()
+    out = driver.send(Tick, after_s=50)
+    assert logged(out) == ["root.paused"]
+    assert LeaveTasks() in out
+    assert started(out) == [("other.pffd", IMG)]
+    assert logged(driver.send(Tick, after_s=50)) == []
+    assert started(driver.ingested(outcome=Outcome.STOPPED)) == []
+    driver.send(IngestEnded, run="other.pffd", stream=IMG, outcome=Outcome.DONE)
+    out = driver.root(entry())
+    assert logged(out) == ["root.resumed"]
+    assert started(out) == [(RUN, IMG)]
+
+
+def test_a_root_that_answers_slowly_is_not_hung() -> None:
+    """While its looks are answered one after another, the rescan may wait behind them."""
+    driver = Driver()
+    driver.root(entry())
+    driver.send(Tick, after_s=60)
+    for _ in range(3):
+        driver.now_s += 50
+        driver.outputs()
+        assert logged(driver.look(markers=())) == []
+
+
+def test_outputs_that_give_no_answer_pause_the_queue() -> None:
+    """Writes hang: said once, nothing more starts, and the answer resumes the queue."""
+    driver = Driver()
+    assert CheckOutputs() in driver.send(Tick, after_s=10)
+    driver.root()
+    assert logged(driver.send(Tick, after_s=59)) == []
+    assert logged(driver.send(Tick, after_s=1)) == ["queue.paused"]
+    assert started(driver.listed(stream())) == []
+    out = driver.outputs()
+    assert logged(out) == ["queue.resumed"]
+    assert started(out) == [(RUN, IMG)]
+
+
+def test_l1_jobs_take_the_places_that_no_l0_job_needs() -> None:
+    """Of two streams that close at once, both get their L1 at once."""
+    driver = Driver()
+    driver.listed(stream(IMG), stream(PH))
+    assert StartL1(2, RUN, IMG) in driver.ingested(IMG)
+    assert StartL1(2, RUN, PH) in driver.ingested(PH)
+
+
 def test_a_run_that_is_deleted_after_the_close_is_removed() -> None:
     """Its directory gone from a healthy root: removed, no error; it comes back unharmed."""
     driver = done_run(IMG)
@@ -539,7 +597,9 @@ def test_a_source_deleted_after_the_close_is_removed() -> None:
     driver.send(Tick)
     some_gone = stream(IMG, "f2", store=Store.SOURCE_GONE, has_l1=True)
     out = driver.look(some_gone, digest="d2")
-    assert (started(out), logged(out)) == ([], [])
+    assert (started(out), logged(out)) == ([], ["stream.removed", "stream.removed"])
+    driver.root(entry(mtime_ns=3))
+    assert logged(driver.look(some_gone, digest="d2")) == []
     assert driver.status(IMG) is StreamStatus.REMOVED
     assert driver.status(PH) is StreamStatus.REMOVED
 
@@ -552,7 +612,8 @@ def test_an_l0_deleted_after_the_close_is_removed_and_not_done_again() -> None:
     out = driver.look(stream(store=Store.ABSENT))
     assert started(out) == []
     assert driver.status() is StreamStatus.REMOVED
-    assert started(driver.send(RetryAsked, run=RUN)) == [(RUN, IMG)]
+    driver.send(RetryAsked, run=RUN)
+    assert started(driver.look(stream(store=Store.ABSENT))) == [(RUN, IMG)]
 
 
 def test_an_l0_deleted_before_its_l1_is_removed() -> None:
@@ -568,16 +629,19 @@ def test_an_l0_deleted_before_its_l1_is_removed() -> None:
 
 
 def test_a_retry_queues_what_is_quarantined() -> None:
-    """Without rebuild: quarantined streams again; done ones only have their L1 checked."""
+    """Quarantined streams again, once their files are listed; done ones have their L1 checked."""
     driver = Driver()
     driver.listed(stream(IMG), stream(PH))
     driver.ingested(IMG, outcome=Outcome.CORRUPT, reason="no header")
     driver.ingested(PH)
     driver.l1_made(PH)
     out = driver.send(RetryAsked, run=RUN)
-    assert logged(out) == ["run.retried", "stream.queued"]
-    assert started(out) == [(RUN, IMG)]
+    assert (logged(out), started(out)) == (["run.retried"], [])
+    assert LookAtRun(ROOT, RUN, with_streams=True) in out
     assert StartL1(2, RUN, PH, refresh=True) in out
+    out = driver.look(stream(IMG), stream(PH, store=Store.SAME, has_l1=True))
+    assert logged(out) == ["stream.queued"]
+    assert started(out) == [(RUN, IMG)]
 
 
 def test_a_completion_after_a_retry_counts_from_the_retry() -> None:
@@ -592,7 +656,8 @@ def test_a_completion_after_a_retry_counts_from_the_retry() -> None:
 def test_a_rebuild_makes_every_store_anew() -> None:
     """With rebuild every stream is ingested anew, and its L1 made."""
     driver = done_run(IMG)
-    out = driver.send(RetryAsked, run=RUN, rebuild=True)
+    driver.send(RetryAsked, run=RUN, rebuild=True)
+    out = driver.look(stream(store=Store.SAME, has_l1=True))
     assert out[-1] == StartIngest(ROOT, 5, 1, RUN, IMG, "f1", rebuild=True)
     assert StartL1(2, RUN, IMG, refresh=True) in driver.ingested()
     assert not driver.state.runs[RUN].streams[IMG].rebuild
@@ -602,9 +667,48 @@ def test_a_rebuild_that_fails_for_now_stays_a_rebuild() -> None:
     """The next attempt of a postponed rebuild rebuilds too."""
     driver = done_run(IMG)
     driver.send(RetryAsked, run=RUN, rebuild=True)
+    driver.look(stream(store=Store.SAME, has_l1=True))
     driver.ingested(outcome=Outcome.FAILED)
     out = driver.send(Tick, after_s=5)
     assert StartIngest(ROOT, 5, 1, RUN, IMG, "f1", rebuild=True) in out
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_retry_sees_what_changed_unnoticed(rebuild: bool) -> None:
+    """Files that changed in place since the close settle first, and are queued once."""
+    driver = done_run(IMG)
+    driver.send(RetryAsked, run=RUN, rebuild=rebuild)
+    if not rebuild:
+        driver.l1_made(is_changed=False)
+    changed = stream(digest="f2", store=Store.DIFFERENT, has_l1=True)
+    assert logged(driver.look(changed, digest="d2")) == ["run.changed"]
+    driver.now_s += 10
+    driver.send(Tick)
+    out = driver.look(changed, digest="d2")
+    assert logged(out) == ["run.finished", "stream.queued"]
+    assert [i.rebuild for i in out if isinstance(i, StartIngest)] == [rebuild]
+
+
+@pytest.mark.parametrize("how", [{"problem": "cannot be read"}, {"is_gone": True}])
+def test_a_retry_whose_look_fails_is_not_forgotten(how: dict[str, Any]) -> None:
+    """The next rescan brings another look."""
+    driver = done_run(IMG)
+    driver.send(RetryAsked, run=RUN, rebuild=True)
+    driver.look(**how)
+    assert LookAtRun(ROOT, RUN, with_streams=True) in driver.root(entry())
+    assert started(driver.look(stream(store=Store.SAME))) == [(RUN, IMG)]
+
+
+def test_a_retry_waits_for_its_root() -> None:
+    """Asked while the root is paused, or paused during the look: done when it is back."""
+    driver = done_run(IMG)
+    driver.root(problem="is missing")
+    assert LookAtRun(ROOT, RUN, True) not in driver.send(RetryAsked, run=RUN, rebuild=True)
+    assert LookAtRun(ROOT, RUN, True) in driver.root(entry())
+    driver.root(problem="is missing")
+    assert started(driver.look(stream(store=Store.SAME))) == []
+    assert LookAtRun(ROOT, RUN, True) in driver.root(entry())
+    assert started(driver.look(stream(store=Store.SAME))) == [(RUN, IMG)]
 
 
 def test_a_retry_of_an_unknown_run_is_refused() -> None:

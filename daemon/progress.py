@@ -1,0 +1,66 @@
+"""How far the runs under way are, as lines of the log. Pure.
+
+A run that takes hours says now and then what is done, at which rate, and what is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from daemon.instructions import Log
+from daemon.records import SETTLED, Run
+
+
+class Progress:
+    """Gives a line for each run under way, every ``every_s`` seconds.
+
+    Parameters
+    ----------
+    every_s : float
+        Seconds between two lines of a run; 0 = none. May be changed.
+    """
+
+    def __init__(self, every_s: float) -> None:
+        self.every_s = every_s
+        self._told: dict[str, tuple[float, int]] = {}
+        """By run: when its last line was due (monotonic), and its committed bytes then."""
+
+    def lines(self, runs: Iterable[Run], now_s: float) -> list[Log]:
+        """Return the lines that are due.
+
+        Parameters
+        ----------
+        runs : iterable of Run
+            Those with a job under way.
+        now_s : float
+            Monotonic time.
+        """
+        if not self.every_s:
+            return []
+        before, self._told = self._told, {}
+        lines = []
+        for run in runs:
+            n_bytes = sum(stream.n_bytes for stream in run.streams.values())
+            told_s, told_bytes = before.get(run.name, (now_s, n_bytes))
+            if now_s - told_s < self.every_s:
+                self._told[run.name] = (told_s, told_bytes)
+                continue
+            self._told[run.name] = (now_s, n_bytes)
+            rate = max(0, n_bytes - told_bytes) / (now_s - told_s)
+            lines.append(Log("run.progress", "info", run.name, None, _figures(run, n_bytes, rate)))
+        return lines
+
+
+def _figures(run: Run, n_bytes: int, rate: float) -> dict[str, int | float | None]:
+    streams = run.streams.values()
+    behind = sum(stream.n_behind_bytes for stream in streams)
+    return {
+        "n_streams": len(streams),
+        "n_closed": sum(stream.is_closed for stream in streams),
+        "n_done": sum(stream.status in SETTLED for stream in streams),
+        "n_bytes": n_bytes,
+        "n_behind_bytes": behind,
+        "mb_per_s": round(rate / 1e6, 1),
+        "left_s": math.ceil(behind / rate) if rate else None,
+    }

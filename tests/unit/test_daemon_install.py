@@ -1,0 +1,68 @@
+"""What the unit gets from the configuration when the service is installed."""
+
+from pathlib import Path
+
+import pytest
+
+from daemon.install import directories_drop_in, source
+from panoseti_zarr.config import Config, load_config
+from panoseti_zarr.errors import InputError
+
+BIN = Path("/opt/panoseti-zarr/bin")
+FILE = Path("/etc/panoseti-zarr/config.toml")
+
+
+def drop_in(**daemon: str) -> list[str]:
+    """Return the lines for a configuration with these directories."""
+    places = {"data_root": "/data", "l0_dir": "/l0", "l1_dir": "/l1", "state_dir": "/state"}
+    config = Config.model_validate({"daemon": {**places, **daemon}})
+    return directories_drop_in(config, FILE, BIN).splitlines()
+
+
+def test_what_is_written_may_be_written_and_nothing_else():
+    """The list of the unit is begun anew; the state directory of systemd needs no entry."""
+    lines = drop_in(state_dir="/var/lib/panoseti-zarr")
+    written = [line for line in lines if line.startswith("ReadWritePaths")]
+    assert written == ["ReadWritePaths=", 'ReadWritePaths="-/l0"', 'ReadWritePaths="-/l1"']
+    assert 'ReadWritePaths="-/state"' in drop_in()
+    assert not any("/data" in line for line in lines)
+
+
+def test_homes_stay_hidden_but_for_what_is_named_in_them():
+    """A data root in a home is shown read-only, a directory of stores writable."""
+    lines = drop_in(data_root="/home/obs/in", l1_dir="/home/obs/L1")
+    assert "ProtectHome=tmpfs" in lines
+    assert 'BindReadOnlyPaths="-/home/obs/in"' in lines
+    assert 'BindPaths="-/home/obs/L1"' in lines
+    assert not any("ProtectHome" in line for line in drop_in())
+
+
+def test_paths_are_quoted_and_what_cannot_be_is_refused():
+    """Blanks and percent signs are taken literally; quotes are no part of a setting's path."""
+    assert 'ReadWritePaths="-/a b/100%%"' in drop_in(l0_dir="/a b/100%")
+    for path in ('/a"b', "/a'b", "/a\\b", "/a\nb"):
+        with pytest.raises(InputError, match="quotes"):
+            drop_in(l0_dir=path)
+
+
+def test_a_directory_that_is_missing_is_named():
+    """Without it the service would not start."""
+    config = Config.model_validate({"daemon": {"l0_dir": "/l0"}})
+    with pytest.raises(InputError, match=r"daemon\.l1_dir"):
+        directories_drop_in(config, FILE, BIN)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.toml", "systemd/panoseti-zarr.service", "systemd/panoseti-zarr.sysusers"]
+)
+def test_the_files_that_belong_to_the_program_are_found(name):
+    """Of a checkout; the tests of an installation find those of a wheel."""
+    assert source(name).is_file()
+
+
+def test_the_example_configuration_needs_no_more_than_the_unit_has():
+    """As installed, example and unit agree."""
+    lines = directories_drop_in(load_config(source("config.toml")), FILE, BIN).splitlines()
+    assert 'ReadWritePaths="-/data/zarr/L0"' in lines
+    unit = source("systemd/panoseti-zarr.service").read_text()
+    assert "ReadWritePaths=-/data/zarr\n" in unit

@@ -1,0 +1,126 @@
+"""The page, the dashboard and the metrics agree; the status document has the form it promises."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import daemon
+from daemon.metrics import Metrics
+
+DOCS = Path(daemon.__file__).parent.parent / "docs"
+PAGE = (DOCS / "monitoring.md").read_text()
+DASHBOARD = json.loads((DOCS / "grafana-dashboard.json").read_text())
+NAME = re.compile(r"panoseti_zarr_[a-z0-9_]+")
+
+# What Grafana's import needs of the dashboard's JSON model, and what this one uses of it.
+TARGET = {
+    "type": "object",
+    "required": ["refId", "expr", "datasource"],
+    "properties": {"refId": {"pattern": "^[A-Z]$"}, "expr": {"type": "string", "minLength": 1}},
+}
+PANEL = {
+    "type": "object",
+    "required": ["id", "type", "title", "gridPos", "datasource", "targets", "fieldConfig"],
+    "properties": {
+        "type": {"enum": ["stat", "timeseries"]},
+        "gridPos": {
+            "type": "object",
+            "required": ["x", "y", "w", "h"],
+            "properties": {"x": {"minimum": 0, "maximum": 23}, "w": {"minimum": 1, "maximum": 24}},
+        },
+        "targets": {"type": "array", "minItems": 1, "items": TARGET},
+        "fieldConfig": {"required": ["defaults", "overrides"]},
+    },
+}
+FORM = {
+    "type": "object",
+    "required": ["uid", "title", "schemaVersion", "panels", "templating", "time", "timezone"],
+    "properties": {
+        "uid": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,40}$"},
+        "schemaVersion": {"type": "integer", "minimum": 36},
+        "panels": {"type": "array", "minItems": 1, "items": PANEL},
+        "templating": {"required": ["list"]},
+    },
+}
+
+
+@pytest.fixture
+def metrics():
+    """The metrics, served."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    served = Metrics(port, "1.0")
+    yield served
+    served.close()
+
+
+def families(metrics: Metrics) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the kind and the labels of every metric, by its name on the page."""
+    collectors = metrics._registry._collector_to_names
+    found = {}
+    for collector in collectors:
+        (family,) = collector.describe() or collector.collect()
+        name = family.name + ("_total" if family.type == "counter" else "")
+        found[name] = (family.type, tuple(collector._labelnames))
+    return found
+
+
+def test_the_page_has_every_metric_with_its_labels(metrics):
+    """docs/monitoring.md: one row a metric, no row that there is not."""
+    rows = re.findall(r"^\| `(panoseti_zarr_\w+)` \|([^|]*)\|", PAGE, re.M)
+    documented = {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    assert len(rows) == len(documented)
+    assert documented == {name: labels for name, (_, labels) in families(metrics).items()}
+
+
+def test_every_expression_uses_metrics_that_there_are(metrics):
+    """The dashboard's and the alerts' names are those of the service, suffixes included."""
+    known = set()
+    for name, (kind, _) in families(metrics).items():
+        suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+        known |= {name + suffix for suffix in suffixes}
+    expressions = [t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]]
+    alerts = re.findall(r"expr: (.*)", PAGE)
+    assert len(expressions) > 10
+    assert len(alerts) > 2
+    for expression in [*expressions, *alerts]:
+        used = set(NAME.findall(expression))
+        assert used, expression
+        assert used <= known, expression
+
+
+def test_labels_of_expressions_are_those_of_their_metric(metrics):
+    """What a panel groups by or shows exists."""
+    labels = {name: {*given, "le"} for name, (_, given) in families(metrics).items()}
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            words = re.findall(r"by \(([^)]*)\)", target["expr"])
+            wanted = {word.strip() for group in words for word in group.split(",")}
+            wanted |= set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            name = re.sub(r"_(bucket|sum|count)$", "", NAME.findall(target["expr"])[0])
+            assert wanted <= labels[name], target["expr"]
+
+
+def test_the_dashboard_has_grafana_s_form():
+    """The JSON model as Grafana imports it; panels have numbers of their own and do not overlap."""
+    jsonschema.validate(DASHBOARD, FORM)
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        mine = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not mine & cells, panel["title"]
+        cells |= mine
+    (variable,) = DASHBOARD["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
