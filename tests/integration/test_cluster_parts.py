@@ -98,19 +98,40 @@ def test_a_host_that_sees_otherwise(tmp_path):
         f"{tmp_path}/none is not the same directory there: its token: No such file or directory",
         f"{tmp_path} is another directory there: its token has other content",
         f"{root} lacks 1 of 2 entries there: other.pffd",
-        f"{tmp_path}/none cannot be listed there: No such file or directory",
+        f"{tmp_path}/none is no directory there",
         f"{old} has 5 bytes there, 6 here",
         f"{root}/none cannot be read there: No such file or directory",
     ]
 
 
-def test_a_root_that_cannot_be_read_here(tmp_path):
-    """It is a failure that may pass."""
-    with (
-        pytest.raises(TransientIOError, match="cannot read it"),
-        lay_tokens(SharedPlaces((), (tmp_path / "none",))),
-    ):
+def test_places_that_cannot_be_used_here(tmp_path):
+    """What cannot be read here is not compared; what cannot be written fails for now."""
+    (tmp_path / "file").touch()
+    with lay_tokens(SharedPlaces((), (tmp_path / "none", tmp_path / "file"))) as sight:
+        assert sight == Sight()
+    unwritable = lay_tokens(SharedPlaces((Path("/proc/1"),)))
+    with pytest.raises(TransientIOError, match="cannot write here"), unwritable:
         pass
+
+
+def test_tokens_of_killed_processes_are_swept(tmp_path):
+    """One that is old goes; one of another process that is at it stays."""
+    with lay_tokens(SharedPlaces((tmp_path,))) as sight:
+        (recent,) = map(Path, sight.tokens)
+        old = recent.with_name(recent.name + "0")
+        old.touch()
+        os.utime(old, (time.time() - 1000,) * 2)
+        with lay_tokens(SharedPlaces((tmp_path,))):
+            assert not old.exists()
+            assert recent.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_certificates_that_are_being_written(tmp_path):
+    """A moment too early is no mistake of the configuration."""
+    (tmp_path / "s.json.tls").mkdir()
+    with pytest.raises(TransientIOError, match="being written"):
+        certificates_beside(tmp_path / "s.json")
 
 
 def test_an_order_survives_its_line():

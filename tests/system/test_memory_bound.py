@@ -1,0 +1,66 @@
+"""The memory of the commands is bounded by settings, not by the length of a stream."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = (sys.executable, "-m", "panoseti_zarr")
+TIME_CHUNK = 4096
+FRAME_BYTES = 2540
+N_TASKS = min(2, len(os.sched_getaffinity(0)))
+CONFIG = f"""
+[pff_to_zarr]
+time_chunk = {TIME_CHUNK}
+num_workers = {N_TASKS}
+[baseline_subtract]
+baseline_window = 0
+"""
+
+
+def peak_bytes(*words):
+    """Run a command; return the most memory that its process had."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    with process.stderr:
+        said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, said
+    return usage.ru_maxrss * 1024
+
+
+@pytest.fixture(scope="module")
+def peaks(tmp_path_factory):
+    """Return the peaks of ``convert`` and ``baseline`` on a stream and on one 8 times as long."""
+    place = tmp_path_factory.mktemp("memory")
+    config = place / "config.toml"
+    config.write_text(CONFIG)
+    found = {}
+    for n_frames in (4 * TIME_CHUNK, 32 * TIME_CHUNK):
+        root = place / str(n_frames)
+        words = ("simulate", root, "--product", "img16", "--frames", n_frames)
+        done = subprocess.run(
+            [*COMMAND, *map(str, words)], check=True, capture_output=True, text=True
+        )
+        run = done.stdout.strip()
+        convert = peak_bytes("convert", run, root / "l0", config)
+        (store,) = (root / "l0").glob("*.zarr")
+        baseline = peak_bytes("baseline", store, root / "L1.zarr", "--config", config)
+        found[n_frames] = (convert, baseline)
+    return found
+
+
+@pytest.mark.parametrize(("command", "most"), [(0, 1.1), (1, 1.25)], ids=["convert", "baseline"])
+def test_a_longer_stream_takes_no_more(peaks, command, most):
+    """Eight times the length: convert within 10 %, and a baseline of more values a little above."""
+    short, long = (both[command] for both in peaks.values())
+    assert long < most * short
+
+
+def test_the_formula_of_the_readme(peaks):
+    """110 MB, and for each task that runs at once twice the bytes of a chunk's frames."""
+    bound = 110e6 + N_TASKS * 2 * TIME_CHUNK * FRAME_BYTES
+    assert max(convert for convert, _ in peaks.values()) < bound
