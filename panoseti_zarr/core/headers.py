@@ -78,7 +78,7 @@ class HeaderDecoder:
         is_fixed = np.ones(template.size, bool)
         numbers = []
         for spec, (start, stop) in zip(
-            header_specs(product), _number_spans(layout.template, product), strict=False
+            header_specs(product), _number_spans(layout.template[:-2], product), strict=False
         ):
             is_fixed[start:stop] = False
             numbers.append(_Number(start, stop, int(np.iinfo(spec.dtype).max)))  # type: ignore[type-var]

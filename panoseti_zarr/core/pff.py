@@ -87,20 +87,20 @@ def find_layout(
             header_bytes = frame_bytes - 1 - product.pixel_bytes
             start = after_pixels - frame_bytes
             header = read(start, header_bytes)
-            if parse_header(header, product) is not None:
+            if parse_header(header[:-2], product) is not None:
                 return FrameLayout(header_bytes, frame_bytes, header)
     return None
 
 
 def _header_ends(read: Callable[[int, int], bytes], size_bytes: int) -> Iterator[int]:
-    r"""Yield the offset after each ``\n\n*`` that may end a JSON object."""
+    r"""Yield the offset after each ``\n\n*`` that may end a JSON object (\0: in UTF-16)."""
     overlap = len(HEADER_END)
     for offset in range(0, size_bytes, _SEARCH_BYTES):
         block_start = max(0, offset - overlap)
         block = read(block_start, offset - block_start + _SEARCH_BYTES)
         position = block.find(HEADER_END, 1)
         while position >= 0:
-            if block[position - 1] in b"} \t\r\n":
+            if block[position - 1] in b"} \t\r\n\0":
                 yield block_start + position + len(HEADER_END)
             position = block.find(HEADER_END, position + 1)
 

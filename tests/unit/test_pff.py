@@ -163,3 +163,13 @@ def test_duplicate_keys_are_read_as_json_reads_them():
 def test_deep_nesting_is_unreadable():
     """A header that exhausts the JSON parser is unreadable, not fatal."""
     assert parse_header(b"[" * 100_000, PRODUCTS["ph256"]) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_headers_that_json_reads_in_other_encodings(encoding):
+    """What ``json.loads`` detects and reads is readable, also where it gives the layout."""
+    text = print_header("img16", BOARDS).rstrip(b"\n").decode().encode(encoding)
+    data = (text + b"\n\n*" + bytes(PRODUCTS["img16"].pixel_bytes)) * 3
+    readable, values = decode(data, "img16")
+    assert readable.all()
+    assert values[1].tolist() == read_header(text, "img16")
