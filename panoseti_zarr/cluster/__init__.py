@@ -1,22 +1,30 @@
-"""Where tasks run: threads of this process, a local Dask cluster, or one that others run."""
+"""Where tasks run: threads of this process, a Dask cluster here or on other hosts, or others'."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from panoseti_zarr.cluster.executor import Executor
+from panoseti_zarr.cluster.executor import ClusterEvent, Executor, Tell, tell_nobody
 from panoseti_zarr.cluster.in_process import InProcessExecutor
+from panoseti_zarr.cluster.places import SharedPlaces
 from panoseti_zarr.config import Config, capped
 from panoseti_zarr.errors import ConfigError
 
-__all__ = ["Executor", "InProcessExecutor", "make_executor"]
+__all__ = [
+    "ClusterEvent",
+    "Executor",
+    "InProcessExecutor",
+    "SharedPlaces",
+    "Tell",
+    "make_executor",
+    "places_of",
+]
 
 
 def make_executor(
     config: Config,
     *,
     scheduler: str | None = None,
-    on_worker_lost: Callable[[str], None] | None = None,
+    places: SharedPlaces | None = None,
+    tell: Tell = tell_nobody,
 ) -> Executor:
     """Make the executor that the configuration asks for.
 
@@ -25,8 +33,11 @@ def make_executor(
     config : Config
     scheduler : str, optional
         Address or scheduler file of a running cluster; goes before ``[cluster]``.
-    on_worker_lost : callable, optional
-        Called with the address of a worker that the cluster lost, from another thread.
+    places : SharedPlaces, optional
+        What the hosts of an SSH cluster must see as this process does; by default the
+        directories of ``[daemon]``.
+    tell : callable, optional
+        Takes what happens to the cluster, from another thread.
 
     Raises
     ------
@@ -42,18 +53,21 @@ def make_executor(
     if scheduler is None and cluster.type == "local":
         from panoseti_zarr.cluster.local import start_local  # noqa: PLC0415
 
-        return start_local(cluster.local, on_worker_lost=on_worker_lost)
-    if scheduler is None and cluster.type == "address":
-        scheduler = cluster.scheduler_address or str(cluster.scheduler_file or "")
+        return start_local(cluster.local, tell=tell)
+    if scheduler is None and cluster.type == "ssh":
+        from panoseti_zarr.cluster.ssh.executor import start_ssh  # noqa: PLC0415
+
+        return start_ssh(cluster.ssh, cluster.tls, places=places or places_of(config), tell=tell)
+    scheduler = scheduler or cluster.scheduler_address or str(cluster.scheduler_file or "")
     if not scheduler:
-        raise ConfigError(_NO_SCHEDULER[cluster.type])
+        raise ConfigError('[cluster] type = "address" needs scheduler_address or scheduler_file')
     from panoseti_zarr.cluster.address import connect  # noqa: PLC0415
 
-    return connect(scheduler, cluster.tls, on_worker_lost=on_worker_lost)
+    return connect(scheduler, cluster.tls, tell=tell)
 
 
-_NO_SCHEDULER = {
-    "address": '[cluster] type = "address" needs scheduler_address or scheduler_file',
-    "ssh": '[cluster] type = "ssh" is not there yet: start the workers by hand and give '
-    'type = "address", or use type = "local"',
-}
+def places_of(config: Config) -> SharedPlaces:
+    """Return the directories of ``[daemon]`` that tasks read and write."""
+    daemon = config.daemon
+    outputs = [path for path in (daemon.l0_dir, daemon.l1_dir) if path is not None]
+    return SharedPlaces(tuple(outputs), tuple(daemon.data_root))

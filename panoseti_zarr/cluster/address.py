@@ -5,45 +5,53 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from distributed import Security
-
-from panoseti_zarr.cluster.dask_client import DaskExecutor, WorkerLost
+from panoseti_zarr.cluster.certificates import (
+    Certificates,
+    certificates_beside,
+    certificates_directory,
+    configured_certificates,
+    remove_certificates,
+)
+from panoseti_zarr.cluster.dask_client import Contact, DaskExecutor
+from panoseti_zarr.cluster.executor import Tell, tell_nobody
 from panoseti_zarr.config import TlsConfig
 from panoseti_zarr.errors import ConfigError, TransientIOError
 from panoseti_zarr.io.durable import replace_file
 
 
-def connect(
-    scheduler: str, tls: TlsConfig, *, on_worker_lost: WorkerLost | None = None
-) -> DaskExecutor:
-    """Connect to a cluster.
+def connect(scheduler: str, tls: TlsConfig, *, tell: Tell = tell_nobody) -> DaskExecutor:
+    """Connect to a cluster, and again when it was started anew.
 
     Parameters
     ----------
     scheduler : str
-        An address (``tcp://127.0.0.1:8786``, ``tls://...``) or the path of a scheduler file.
+        An address (``tcp://127.0.0.1:8786``, ``tls://...``) or the path of a scheduler file,
+        which is read again for each connection.
     tls : TlsConfig
-        Certificates, for an address that begins with ``tls://``.
-    on_worker_lost : callable, optional
+        Certificates; where there are none, those that lie beside the scheduler file.
+    tell : callable, optional
         As for `DaskExecutor`.
 
     Raises
     ------
     ConfigError
-        A scheduler file that is neither Dask's nor an address.
+        A scheduler file that is neither Dask's nor an address, or certificates that cannot be
+        read.
     TransientIOError
         There is no such file yet, or nobody answers.
     """
-    address = scheduler if "://" in scheduler else read_scheduler_file(Path(scheduler))
-    security = None
-    if tls.ca_file:
-        security = Security(
-            tls_ca_file=str(tls.ca_file),
-            tls_client_cert=str(tls.cert),
-            tls_client_key=str(tls.key),
-            require_encryption=True,
-        )
-    return DaskExecutor(address, security=security, on_worker_lost=on_worker_lost)
+    return DaskExecutor(lambda: find_scheduler(scheduler, tls), tell=tell)
+
+
+def find_scheduler(scheduler: str, tls: TlsConfig) -> Contact:
+    """Return where a scheduler is now; parameters and errors as for `connect`."""
+    certificates = configured_certificates(tls)
+    if "://" in scheduler:
+        return Contact(scheduler, certificates.security() if certificates else None)
+    file = Path(scheduler)
+    address = read_scheduler_file(file)
+    certificates = certificates or certificates_beside(file)
+    return Contact(address, certificates.security() if certificates else None)
 
 
 def read_scheduler_file(path: Path) -> str:
@@ -66,6 +74,19 @@ def read_scheduler_file(path: Path) -> str:
     return text
 
 
-def write_scheduler_file(path: Path, address: str) -> None:
-    """Write a scheduler file as Dask's own tools read it, in one rename."""
+def write_scheduler_file(
+    path: Path, address: str, certificates: Certificates | None = None
+) -> None:
+    """Write a scheduler file as Dask's own tools read it, in one rename.
+
+    The certificates, if any, lie in ``{path}.tls`` before the file is there.
+    """
+    if certificates is not None:
+        certificates.write(certificates_directory(path))
     replace_file(path, json.dumps({"address": address}).encode() + b"\n")
+
+
+def remove_scheduler_file(path: Path) -> None:
+    """Remove a scheduler file and the certificates beside it."""
+    path.unlink(missing_ok=True)
+    remove_certificates(certificates_directory(path))

@@ -5,19 +5,55 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+if TYPE_CHECKING:
+    from panoseti_zarr.cluster.certificates import Certificates
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class ClusterEvent:
+    """What happened to a cluster, as docs/logs.md describes it.
+
+    Attributes
+    ----------
+    name : str
+        ``cluster.worker_lost`` and so on.
+    level : str
+        Of the log line.
+    fields : dict
+        The event's keys.
+    """
+
+    name: str
+    level: str = "info"
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Say it in one line, for people."""
+        told = ", ".join(f"{key} {value}" for key, value in self.fields.items())
+        return f"{self.name}: {told}" if told else self.name
+
+
+Tell = Callable[[ClusterEvent], None]
+"""Takes the events of a cluster, from another thread."""
+
+
+def tell_nobody(event: ClusterEvent) -> None:
+    """Take an event that nobody wants."""
+
+
 class Executor(ABC):
     """Runs tasks: module-level functions whose arguments and results can be pickled and are small.
 
-    A future raises what its task raised. It raises `TransientIOError` when the task was lost
-    with its worker or scheduler and may be tried again, and may be cancelled. A context manager:
-    leaving it closes it.
+    A future raises what its task raised, and may be cancelled. A task that is lost with its
+    worker or scheduler is started again, so that it may run twice; its future raises
+    `TransientIOError` where that did not help. A context manager: leaving it closes it.
     """
 
     @property
@@ -32,8 +68,22 @@ class Executor(ABC):
         """
 
     @property
+    def n_workers(self) -> int:
+        """Processes that run tasks, as they were last counted."""
+        return 1
+
+    def silent_s(self) -> float:
+        """Return for how many seconds the cluster has not answered; it is asked now and then."""
+        return 0.0
+
+    @property
     def scheduler_address(self) -> str | None:
         """Where others can reach the cluster, if they can."""
+        return None
+
+    @property
+    def certificates(self) -> Certificates | None:
+        """What others need to reach it, if anything."""
         return None
 
     @abstractmethod
@@ -44,6 +94,12 @@ class Executor(ABC):
         ------
         TransientIOError
             The cluster cannot be reached.
+        """
+
+    def renew(self) -> None:  # noqa: B027 - where it cannot be, nothing is to be done
+        """Leave tasks that hang to themselves, where that can be: later tasks do not wait for them.
+
+        A Dask cluster keeps its threads, hung ones included.
         """
 
     @abstractmethod

@@ -13,7 +13,7 @@ class InProcessExecutor(Executor):
 
     def __init__(self, n_threads: int) -> None:
         self._n_threads = n_threads
-        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="task")
+        self._threads = self._pool()
 
     @property
     def n_slots(self) -> int:
@@ -23,6 +23,14 @@ class InProcessExecutor(Executor):
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Start a task."""
         return self._threads.submit(function, *args, **kwargs)
+
+    def renew(self) -> None:
+        """Give later tasks threads of their own; the others end with their tasks."""
+        before, self._threads = self._threads, self._pool()
+        before.shutdown(wait=False)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._n_threads, thread_name_prefix="task")
 
     def close(self) -> None:
         """Wait for the tasks that run; the others are dropped."""
