@@ -635,9 +635,10 @@ def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, 
     station.wait_for("stream.committed")
     scheduler.kill()
     scheduler.wait()
-    station.wait_for("stream.postponed")
+    station.wait_for("cluster.lost")
     dask("scheduler")
     dask("worker")
+    station.wait_for("cluster.connected")
     station.wait_for("run.completed", n_frames=10_000, n_quarantined=0)
     assert station.stop() == 0
 
