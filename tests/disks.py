@@ -13,6 +13,7 @@ import pytest
 
 _SHUTDOWN = 0x8004587D
 _LOSE_THE_LOG = 2
+_LOOPS = Path("/sys/block")
 
 
 def mount(*words):
@@ -98,7 +99,20 @@ class Ext4Disk:
     def start_again(self) -> None:
         """Unmount and mount, as after the power is back."""
         unmount(self.place)
+        self._wait_until_gone()
         subprocess.run(["mount", "-o", self._OPTIONS, self._image, self.place], check=True)
+
+    def _wait_until_gone(self) -> None:
+        """Wait until the kernel has let go: mounted before that, the old file system comes back.
+
+        It may take a moment, and does while a container made meanwhile has a copy of the mount.
+        """
+        for _ in range(300):
+            backing = [file.read_text().strip() for file in _LOOPS.glob("loop*/loop/backing_file")]
+            if not any(name.startswith(str(self._image)) for name in backing):
+                return
+            time.sleep(0.1)  # nothing tells of it
+        pytest.fail(f"{self._image} is still in use")
 
 
 def require_root():

@@ -19,17 +19,20 @@ baseline_window = 0
 """
 
 
+# A process begins with the peak of the one that started it: a small one stands between.
+PEAK = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
 def peak_bytes(*words):
     """Run a command; return the most memory that its process had."""
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    with process.stderr:
-        said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, said
-    return usage.ru_maxrss * 1024
+    launcher = [sys.executable, "-c", PEAK, *COMMAND, *map(str, words)]
+    done = subprocess.run(launcher, check=True, capture_output=True, text=True)
+    return int(done.stdout) * 1024
 
 
 @pytest.fixture(scope="module")
