@@ -9,7 +9,7 @@ PREFIX ?= /opt/panoseti-zarr
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint reliability fuzz bench install uninstall clean
+.PHONY: demo test lint reliability fuzz soak bench install uninstall clean
 
 demo: $(READY)
 	$(VENV)/bin/panoseti-zarr demo
@@ -34,6 +34,9 @@ reliability: $(READY)
 
 fuzz: $(READY)
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(VENV)/bin/python -m pytest tests/fuzz
+
+soak: $(READY)
+	$(VENV)/bin/python tests/soak/soak.py --minutes $${MINUTES:-60}
 
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/bench.py

@@ -1,0 +1,47 @@
+"""A service that leaks on purpose: ``leaking.py KIND serve ...``.
+
+Each end of a job leaves 100 kB of memory, a descriptor or a thread behind; or (``messages``) each
+connection of Dask keeps its last 1,000 messages.
+"""
+
+import os
+import sys
+import threading
+
+LEFT: list[object] = []
+
+
+def leave(kind: str) -> None:
+    """Leave something behind."""
+    if kind == "memory":
+        LEFT.append(os.urandom(100_000))
+    elif kind == "descriptor":
+        LEFT.append(os.open(os.devnull, os.O_RDONLY))
+    elif kind == "thread":
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def main() -> None:
+    """Let the end of a job leak, and be the service."""
+    import dask
+
+    from daemon.backlog import Backlog
+    from panoseti_zarr.cli.app import main as run_command
+    from panoseti_zarr.cluster import dask_settings
+
+    kind = sys.argv.pop(1)
+    if kind == "messages":
+        name = "distributed.admin.low-level-log-length"
+        dask.config.set({name: 50 * dask_settings.DASK_SETTINGS[name]})
+    end = Backlog._end
+
+    def leaking_end(self, event):
+        leave(kind)
+        return end(self, event)
+
+    Backlog._end = leaking_end
+    run_command()
+
+
+if __name__ == "__main__":
+    main()
