@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import textwrap
 import time
 from collections.abc import Iterator
@@ -72,14 +72,14 @@ def _show_live(state_dir: Path) -> int:
 
     console = Console()
     document = read_status(state_dir)
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        Live(console=console, auto_refresh=False, screen=True) as live,
-    ):
+    # Taken between two pictures, never in the middle of one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with Live(console=console, auto_refresh=False, screen=True) as live:
         while True:
             lines = fit_status(document, console.height)
             live.update(Text.from_ansi("\n".join(lines), no_wrap=True), refresh=True)
-            time.sleep(_WATCH_S)
+            if signal.sigtimedwait({signal.SIGINT}, _WATCH_S):
+                break
             document = read_status(state_dir)
     typer.echo("\n".join(fit_status(document, console.height - 1)))
     return exit_code(document)
