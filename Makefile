@@ -36,6 +36,7 @@ fuzz: $(READY)
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(VENV)/bin/python -m pytest tests/fuzz
 
 soak: $(READY)
+	SOAK_TASKS=20000 $(VENV)/bin/python -m pytest tests/soak -k tasks --timeout 1800
 	$(VENV)/bin/python tests/soak/soak.py --minutes $${MINUTES:-60}
 
 bench: $(READY)
