@@ -127,7 +127,10 @@ def test_kills_at_random_moments(undisturbed, config, place, request, count):
     moments = random.Random(SEED)  # noqa: S311 - moments, not secrets
     n_done = n_run = n_in_l0 = n_in_l1 = 0
     n_frames = len(undisturbed.nights) * N_FRAMES
-    while n_done < n_kills:
+    # How many come midway depends on the machine; those are the ones that count.
+    while n_done < n_kills or (
+        n_done < 4 * n_kills and (n_in_l0 <= n_kills / 5 or n_in_l1 <= n_kills / 10)
+    ):
         base = place / f"run_{n_run}"
         for n_committed, n_made in run_with_kills(undisturbed, base, config, moments):
             n_done += 1
