@@ -108,13 +108,12 @@ class Backlog:
         stream.n_bytes += event.n_bytes
         stream.lag_s = event.lag_s
         stream.n_attempts = 0
-        rate = event.n_bytes / event.seconds / 1e6 if event.seconds > 0 else None
         fields = {
             "n_frames": event.n_frames,
             "n_new_frames": event.n_new_frames,
             "n_bytes": event.n_bytes,
             "seconds": round(event.seconds, 3),
-            "mb_per_s": None if rate is None else round(rate, 1),
+            "mb_per_s": mb_per_s(event.n_bytes, event.seconds),
             "lag_s": None if event.lag_s is None else round(event.lag_s, 1),
         }
         return [Log("stream.committed", "info", event.run, event.stream, fields)]
@@ -277,6 +276,11 @@ class Backlog:
         """Give the run of each stream that has a job, and this status."""
         running = ((self._runs[run], stream) for run, stream in self.running)
         return [run for run, stream in running if run.streams[stream].status is status]
+
+
+def mb_per_s(n_bytes: int, seconds: float) -> float | None:
+    """Return a rate as the log tells it, MB/s (10^6 bytes); None where it took no time."""
+    return round(n_bytes / seconds / 1e6, 1) if seconds > 0 else None
 
 
 def _completed(run: Run, now_s: float) -> Log:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from daemon import instructions as do
 from daemon import messages as m
 from daemon.lanes import Lanes
 from daemon.log import get_logger
-from daemon.scan import RootListing, RunLook, list_root, look_at_run, try_outputs
+from daemon.scan import RootListing, RunLook, as_fields, list_root, look_at_run, try_outputs
 from daemon.watch import HintOnce, Watcher
 from panoseti_zarr.config import DaemonConfig
 
@@ -82,7 +81,7 @@ class Eyes:
 
     def _scan(self, root: str) -> None:
         listing = _guarded(lambda: list_root(Path(root)), "rescan", RootListing)
-        self._tell(m.RootSeen(time.monotonic(), root, **_fields(listing)))
+        self._tell(m.RootSeen(time.monotonic(), root, **as_fields(listing)))
 
     def _look_at_run(self, wanted: do.LookAtRun) -> None:
         began_s = time.monotonic()
@@ -96,7 +95,7 @@ class Eyes:
             "look at a run",
             lambda problem: RunLook(problem=problem),
         )
-        self._tell(m.RunSeen(time.monotonic(), wanted.run, began_s, **_fields(look)))
+        self._tell(m.RunSeen(time.monotonic(), wanted.run, began_s, **as_fields(look)))
 
     def _check_outputs(self) -> None:
         seen = try_outputs(*self._outputs)
@@ -130,7 +129,3 @@ def _guarded(look: Callable[[], Seen], task: str, failed: Callable[[str], Seen])
     except Exception as error:  # noqa: BLE001 - a thread's boundary
         get_logger().error("task.crashed", task=task, exc_info=error)
         return failed(f"cannot be looked at: {type(error).__name__}")
-
-
-def _fields(seen: RootListing | RunLook) -> dict[str, Any]:
-    return {field.name: getattr(seen, field.name) for field in fields(seen)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from daemon.instructions import CheckOutputs, Instruction, LookAtRun, ScanRoot
@@ -25,7 +25,7 @@ from daemon.messages import (
 )
 from daemon.mounts import mount_of
 from daemon.records import Run
-from daemon.scan import list_root, look_at_outputs, look_at_run
+from daemon.scan import as_fields, list_root, look_at_outputs, look_at_run
 from daemon.settings import Settings
 from daemon.state import ServiceState
 from panoseti_zarr.errors import PanosetiZarrError
@@ -152,8 +152,7 @@ class _Previewer:
     def _scan(self, root: str) -> RootSeen:
         listing = list_root(Path(root))
         self._entries[root] = tuple(entry.name for entry in listing.runs)
-        found = {field.name: getattr(listing, field.name) for field in fields(listing)}
-        return RootSeen(time.monotonic(), root, **found)
+        return RootSeen(time.monotonic(), root, **as_fields(listing))
 
     def _look(self, wanted: LookAtRun) -> RunSeen:
         began_s = time.monotonic()
@@ -161,8 +160,7 @@ class _Previewer:
         look = look_at_run(path, self._markers, *self._outputs, with_streams=wanted.with_streams)
         if look.streams is not None:
             look = replace(look, outputs=self._look_at_outputs())
-        found = {field.name: getattr(look, field.name) for field in fields(look)}
-        seen = RunSeen(time.monotonic(), wanted.run, began_s, **found)
+        seen = RunSeen(time.monotonic(), wanted.run, began_s, **as_fields(look))
         if seen.streams is not None:
             self._listed[wanted.run] = seen
         return seen

@@ -7,9 +7,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from daemon.messages import OutputSeen, RunEntry, Store, StreamSeen
 from daemon.mounts import mount_of
@@ -52,6 +53,11 @@ class RunLook:
     n_empty_files: int = 0
     is_gone: bool = False
     problem: str = ""
+
+
+def as_fields(seen: RootListing | RunLook) -> dict[str, Any]:
+    """Return what was seen as the fields of the event that tells it."""
+    return {field.name: getattr(seen, field.name) for field in fields(seen)}
 
 
 def list_root(root: Path) -> RootListing:

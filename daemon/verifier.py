@@ -7,7 +7,7 @@ not verified, so a restart goes on by itself.
 
 from __future__ import annotations
 
-from daemon.backlog import Backlog
+from daemon.backlog import Backlog, mb_per_s
 from daemon.instructions import HoldVerify, Instruction, Log, StartVerify
 from daemon.messages import Outcome, VerifyEnded
 from daemon.records import L1_PENDING, Root, Run, Stream, StreamStatus, VerifyStatus
@@ -143,12 +143,11 @@ def _verified(stream: Stream, event: VerifyEnded) -> Log:
     stream.verified_ns = event.verified_ns
     stream.verified_store_id = event.store_id
     stream.verified_commit = event.commit
-    rate = event.n_bytes / event.seconds / 1e6 if event.seconds > 0 else None
     fields = {
         "n_frames": event.n_frames,
         "n_bytes": event.n_bytes,
         "seconds": round(event.seconds, 3),
-        "mb_per_s": None if rate is None else round(rate, 1),
+        "mb_per_s": mb_per_s(event.n_bytes, event.seconds),
     }
     return Log("stream.verified", "info", event.run, event.stream, fields)
 

@@ -107,11 +107,10 @@ class TallyBuilder:
         chosen = np.arange(self._n_rows) if rows is None else np.flatnonzero(rows)
         counts = self._bins.counts[chosen, :, :-1].reshape(-1)
         used = np.flatnonzero(counts)
-        groups, offsets = np.divmod(used, self._bins.width)
-        values = offsets + self._bins.low[groups % self._n_groups]
-        groups += (chosen * self._n_groups - np.arange(len(chosen)) * self._n_groups)[
-            groups // self._n_groups
-        ]
+        places, offsets = np.divmod(used, self._bins.width)
+        rows_here, groups = np.divmod(places, self._n_groups)
+        values = offsets + self._bins.low[groups]
+        groups += chosen[rows_here] * self._n_groups
         self._fold_outside()
         outside = self._outside
         if rows is not None:

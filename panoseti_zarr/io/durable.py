@@ -40,9 +40,18 @@ def sync_file(path: Path | str) -> None:
         os.close(fd)
 
 
+def walk_up(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each directory at and below ``root`` with its files' names, the deepest first.
+
+    One that cannot be listed is an error.
+    """
+    for directory, _, files in os.walk(root, topdown=False, onerror=_fail):
+        yield directory, files
+
+
 def sync_tree(root: Path) -> None:
     """Make every file and directory at and below ``root`` durable, files first."""
-    for directory, _, files in os.walk(root, topdown=False, onerror=_fail):
+    for directory, files in walk_up(root):
         for name in files:
             sync_file(os.path.join(directory, name))
         sync_directory(directory)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.config import BaselineSubtractConfig
+from panoseti_zarr.config import BaselineSubtractConfig, capped
 from panoseti_zarr.core.masks import (
     block_of_pixels,
     boards_of_frames,
@@ -27,12 +27,10 @@ Ints = npt.NDArray[np.integer]
 Float32s = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-_N_CPUS = len(os.sched_getaffinity(0))
-
-N_CODING = _N_CPUS
+N_CODING = capped(sys.maxsize)
 """Inner chunks (or chunks, where there are none) that a process decodes or encodes at once."""
 
-coding = threading.BoundedSemaphore(max(1, _N_CPUS // 2))
+coding = threading.BoundedSemaphore(max(1, N_CODING // 2))
 """Held while a chunk of images is decoded or encoded: TensorStore needs as much memory for it
 again as the task that waits, and keeps it until the array is closed."""
 

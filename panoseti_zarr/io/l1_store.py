@@ -29,6 +29,7 @@ from panoseti_zarr.io.durable import (
     swap_in,
     sync_directory,
     sync_file,
+    walk_up,
     write_file,
 )
 from panoseti_zarr.io.l1_metadata import BASELINE, is_l1_store
@@ -239,7 +240,7 @@ def _sync_new(root: Path) -> int:
     Staged chunks are durable already, but for their names.
     """
     n_bytes = 0
-    for directory, _, names in os.walk(root, topdown=False, onerror=_fail):
+    for directory, names in walk_up(root):
         for name in names:
             path = os.path.join(directory, name)
             n_bytes += os.path.getsize(path)
@@ -247,10 +248,6 @@ def _sync_new(root: Path) -> int:
                 sync_file(path)
         sync_directory(directory)
     return n_bytes
-
-
-def _fail(error: OSError) -> None:
-    raise error
 
 
 def _sweep_quietly(builder: L1Builder) -> None:

@@ -129,6 +129,18 @@ def test_a_hint_passes_once_until_it_is_taken():
     assert told[2:] == [("/a", "x")]
 
 
+def assert_watched_anew(watcher, hints, root):
+    """A rescan puts every watch back, with a hint each; then notices come again."""
+    hints.seen.clear()
+    watcher.watch_root(str(root))
+    assert hints.seen == [(str(root), None), (str(root), "a.pffd")]
+    hints.seen.clear()
+    (root / "new.pffd").mkdir()
+    hints.wait_for((str(root), "new.pffd"))
+    (root / "a.pffd" / "run_complete").touch()
+    hints.wait_for((str(root), "a.pffd"))
+
+
 def test_a_dead_watch_is_replaced(watcher, hints, tmp_path):
     """Where the thread of one watch died and the observer lives, the next listing mends it."""
     (tmp_path / "a.pffd").mkdir()
@@ -139,14 +151,7 @@ def test_a_dead_watch_is_replaced(watcher, hints, tmp_path):
         for emitter in observer.emitters:
             emitter.stop()
             emitter.join()
-    hints.seen.clear()
-    watcher.watch_root(str(tmp_path))
-    assert hints.seen == [(str(tmp_path), None), (str(tmp_path), "a.pffd")]
-    hints.seen.clear()
-    (tmp_path / "new.pffd").mkdir()
-    hints.wait_for((str(tmp_path), "new.pffd"))
-    (tmp_path / "a.pffd" / "run_complete").touch()
-    hints.wait_for((str(tmp_path), "a.pffd"))
+    assert_watched_anew(watcher, hints, tmp_path)
 
 
 def test_a_dead_reader_of_the_kernel_s_queue_is_replaced(hints, tmp_path):
@@ -157,14 +162,7 @@ def test_a_dead_reader_of_the_kernel_s_queue_is_replaced(hints, tmp_path):
     watcher.watch_run(str(tmp_path), "a.pffd")
     watcher._notices.stop()
     watcher._notices.join()
-    hints.seen.clear()
-    watcher.watch_root(str(tmp_path))
-    assert hints.seen == [(str(tmp_path), None), (str(tmp_path), "a.pffd")]
-    hints.seen.clear()
-    (tmp_path / "new.pffd").mkdir()
-    hints.wait_for((str(tmp_path), "new.pffd"))
-    (tmp_path / "a.pffd" / "run_complete").touch()
-    hints.wait_for((str(tmp_path), "a.pffd"))
+    assert_watched_anew(watcher, hints, tmp_path)
     watcher.close()
 
 

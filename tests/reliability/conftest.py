@@ -19,7 +19,7 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def memory_dir(tmp_path_factory):
     """A directory in memory, where an fsync costs nothing: for what dies with the process only."""
-    memory = Path("/dev/shm")  # noqa: S108 - a directory of this session's own is made there
+    memory = Path("/dev/shm")  # noqa: S108 - a directory of this test run's own is made there
     if not memory.is_dir() or shutil.disk_usage(memory).free < 1e9:
         yield tmp_path_factory.mktemp("memory")
         return

@@ -26,23 +26,34 @@ def img16_night(memory_dir):
     return make_night(memory_dir / "img16_night", product="img16", n_frames=100, files_of=45)
 
 
-def test_a_full_disk(img16_night, config, place, count):
-    """A disk that is too small at first and grows: one line each time, then the same end."""
+def convert_as_a_disk_grows(night, config, place, sizes, enough):
+    """Convert onto a disk too small for it, at each of its sizes, and at last with enough.
+
+    One line each time, and then the same end. Return how many failed, and of these how many
+    had committed something.
+    """
     require_root()
     n_failed = n_partly = 0
-    with memory_disk(place / "disk", "size=40k") as disk:
+    with memory_disk(place / "disk", sizes[0]) as disk:
         l0_dir = disk / "l0"
-        for size_kib in (40, 300, 600, 900, 1150, 1400):
-            remount(disk, f"size={size_kib}k")
-            done = convert(img16_night.run, l0_dir, config)
-            n_frames = img16_night.assert_readable(l0_dir)
+        for size in sizes[1:]:
+            remount(disk, size)
+            done = convert(night.run, l0_dir, config)
+            n_frames = night.assert_readable(l0_dir)
             if done.returncode:
                 assert_one_line(done, "No space left on device")
                 n_failed += 1
-                n_partly += 0 < n_frames < img16_night.n_frames
-        remount(disk, "size=20m")
-        assert convert(img16_night.run, l0_dir, config).returncode == 0
-        img16_night.assert_finished(l0_dir)
+                n_partly += 0 < n_frames < night.n_frames
+        remount(disk, enough)
+        assert convert(night.run, l0_dir, config).returncode == 0
+        night.assert_finished(l0_dir)
+    return n_failed, n_partly
+
+
+def test_a_full_disk(img16_night, config, place, count):
+    """A disk that is too small at first and grows."""
+    sizes = ["size=40k", *(f"size={kib}k" for kib in (40, 300, 600, 900, 1150, 1400))]
+    n_failed, n_partly = convert_as_a_disk_grows(img16_night, config, place, sizes, "size=20m")
     count(n_failed=n_failed, n_partly=n_partly)
     assert n_failed >= 4
     assert n_partly >= 2
@@ -50,21 +61,9 @@ def test_a_full_disk(img16_night, config, place, count):
 
 def test_no_inodes(img16_night, config, place, count):
     """The same, where there is space and no inode is left."""
-    require_root()
-    n_failed = n_partly = 0
-    with memory_disk(place / "disk", "size=20m,nr_inodes=3") as disk:
-        l0_dir = disk / "l0"
-        for n_inodes in (3, 10, 150, 400, 600, 800):
-            remount(disk, f"nr_inodes={n_inodes}")
-            done = convert(img16_night.run, l0_dir, config)
-            n_frames = img16_night.assert_readable(l0_dir)
-            if done.returncode:
-                assert_one_line(done, "No space left on device")
-                n_failed += 1
-                n_partly += 0 < n_frames < img16_night.n_frames
-        remount(disk, "nr_inodes=10000")
-        assert convert(img16_night.run, l0_dir, config).returncode == 0
-        img16_night.assert_finished(l0_dir)
+    sizes = ["size=20m,nr_inodes=3", *(f"nr_inodes={n}" for n in (3, 10, 150, 400, 600, 800))]
+    enough = "nr_inodes=10000"
+    n_failed, n_partly = convert_as_a_disk_grows(img16_night, config, place, sizes, enough)
     count(n_failed=n_failed, n_partly=n_partly)
     assert n_failed >= 3
     assert n_partly >= 1
