@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from panoseti_zarr.config import capped
 from panoseti_zarr.errors import InvariantError, SourceChangedError
 from panoseti_zarr.io.verify.chunks import ChunkFrames, n_chunks, read_chunk
 from panoseti_zarr.io.verify.frames import FrameComparer
@@ -93,7 +92,7 @@ def compare_chunk(work: ChunkWork) -> Difference | None:
 
 def compare_in_threads(works: Iterable[ChunkWork]) -> Difference | None:
     """Look at chunks in threads of this process; return the first difference in their order."""
-    n_threads = capped(_MOST_THREADS)
+    n_threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
     running: deque[Future[Difference | None]] = deque()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="verify") as threads:
         try:
