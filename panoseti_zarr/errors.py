@@ -6,7 +6,9 @@ pickling, because cluster workers send theirs back to the coordinator.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -128,3 +130,23 @@ def one_line(text: str) -> str:
     'a\\nb'
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+@contextlib.contextmanager
+def declared_errors(doing: str) -> Iterator[None]:
+    """Turn what the system raises while stores are read and written into the declared error.
+
+    Parameters
+    ----------
+    doing : str
+        What is being done, for the message.
+
+    Raises
+    ------
+    TransientIOError
+        The operating system failed a call (full disk, I/O error).
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TransientIOError(f"{doing}: {error.strerror or error}") from None

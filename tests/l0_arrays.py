@@ -6,12 +6,11 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+import tensorstore
 
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.arrays import open_array
 from panoseti_zarr.io.l0_metadata import new_documents
-from panoseti_zarr.io.tasks import resized
-from panoseti_zarr.io.zarr_metadata import encode, root_document
+from panoseti_zarr.io.zarr_metadata import encode, resized, root_document
 from panoseti_zarr.model import PRODUCTS, array_specs
 
 RUN = "obs_Test.start_2024-07-25T04:34:06Z.runtype_sci-data.pffd"
@@ -62,7 +61,11 @@ def write_l0(store: Path, product: str, arrays: dict[str, np.ndarray], **options
         if values is None:
             values = (np.arange(n_frames) * 3 + number) % 200
         if n_frames:
-            array = open_array(store, spec.path, documents[spec.path])
-            array.write(values.astype(spec.dtype)).result()
+            spec_of_array = {
+                "driver": "zarr3",
+                "kvstore": {"driver": "file", "path": f"{store}/{spec.path}/"},
+                "store_data_equal_to_fill_value": True,
+            }
+            tensorstore.open(spec_of_array).result().write(values.astype(spec.dtype)).result()
     (store / "zarr.json").write_bytes(encode(root_document(attributes, documents)))
     return store

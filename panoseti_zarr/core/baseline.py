@@ -63,8 +63,7 @@ def subtract_images(
     adc_to_pe : float
         ADC counts of one photo-electron.
     out : ndarray of float32, shape (n_frames, n_pixels)
-        Receives the result: NaN where there is no baseline. It may share memory with ``images``
-        where no frame of it ends beyond the same frame of these.
+        Receives the result: NaN where there is no baseline.
     """
     cuts = np.flatnonzero(np.diff(rows)) + 1
     for start, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(images)], strict=True):
@@ -117,8 +116,7 @@ def keep_pulses(
     thresholds : ndarray of int32, shape (n_rows, n_pixels)
         From `pulse_thresholds`.
     out : ndarray of float32, shape (n_frames, n_pixels)
-        Receives the residuals, and NaN where there is none. It may share memory with ``images``
-        where no frame of it ends beyond the same frame of these.
+        Receives the residuals, and NaN where there is none.
     """
     n_pixels = images.shape[1]
     for begin in range(0, len(images), _FRAMES_PER_STEP):

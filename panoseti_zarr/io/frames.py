@@ -1,4 +1,4 @@
-"""Read the frames of a chunk plan and decode them into the arrays of a store."""
+"""Read the frames of a chunk plan and decode them into the arrays of a store, piece by piece."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from panoseti_zarr.model import FrameLayout, Product, array_specs, header_specs
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+IMAGES = "images"
+
 _READ_BYTES = 5_000_000
 """Frames are read and decoded in blocks of about this size: smaller ones spend their time in
 calls of NumPy, larger ones leave the processor's cache."""
 
 
-def read_frames(plan: ChunkPlan, product: Product, max_read_bytes: int) -> Arrays:
-    """Decode the frames of a chunk.
+class FrameReader:
+    """Reads and decodes the frames of a chunk, in one pass.
 
     Parameters
     ----------
@@ -35,39 +37,74 @@ def read_frames(plan: ChunkPlan, product: Product, max_read_bytes: int) -> Array
     max_read_bytes : int
         The most that is read at once.
 
-    Returns
-    -------
-    dict of str to ndarray
-        Every array of the store, by path, ``plan.stop - plan.start`` long. They are this
-        thread's, and are used again by its next call.
-
-    Raises
-    ------
-    SourceChangedError
-        A source is not, or is no longer, the file that was planned.
-    TransientIOError
-        Reading failed for now.
+    Attributes
+    ----------
+    values : dict of str to ndarray
+        Every array of the store but ``images``, by path, ``plan.stop - plan.start`` long; as far
+        as `images` has come. They are this thread's, and are used again by its next reader.
     """
-    n_frames = plan.stop - plan.start
-    arrays = {
-        spec.path: scratch(spec.path, (n_frames, *spec.frame_shape), spec.dtype)
-        for spec in array_specs(product)
-    }
-    headers = [arrays[spec.path] for spec in header_specs(product)]
-    position = 0
-    for segment in plan.segments:
-        decoder = _decoder(segment_layout(segment), product)
-        for frames in _read_blocks(segment, max_read_bytes):
-            here = slice(position, position + len(frames))
-            fields = [array[here] for array in headers]
-            readable = decoder.decode(frames, fields)
-            times, quality = times_and_quality(fields, readable, product)
-            arrays["timestamps"][here] = times
-            arrays["quality"][here] = quality
-            pixels = arrays["images"][here].view(np.uint8).reshape(len(frames), -1)
-            pixels[...] = frames[:, decoder.layout.header_bytes + 1 :]
-            position = here.stop
-    return arrays
+
+    def __init__(self, plan: ChunkPlan, product: Product, max_read_bytes: int) -> None:
+        self._plan = plan
+        self._product = product
+        self._max_read_bytes = max_read_bytes
+        self._n_frames = plan.stop - plan.start
+        self.values: Arrays = {
+            spec.path: scratch(spec.path, (self._n_frames,), spec.dtype)
+            for spec in array_specs(product)
+            if spec.path != IMAGES
+        }
+
+    def images(self, n_at_once: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield the images in runs of ``n_at_once`` frames, fewer in the last one.
+
+        Yields
+        ------
+        position : int
+            Of the run's first frame in the chunk.
+        images : ndarray of the product's dtype, shape (n, height, width)
+            This thread's; gone at the next run.
+
+        Raises
+        ------
+        SourceChangedError
+            A source is not, or is no longer, the file that was planned.
+        TransientIOError
+            Reading failed for now.
+        """
+        size = min(n_at_once, self._n_frames)
+        shape = (size, self._product.height, self._product.width)
+        run = scratch(IMAGES, shape, self._product.dtype)
+        pixels = run.view(np.uint8).reshape(size, -1)
+        position, n_held = 0, 0
+        for segment in self._plan.segments:
+            decoder = _decoder(segment_layout(segment), self._product)
+            for frames in _read_blocks(segment, self._max_read_bytes):
+                self._decode(decoder, frames, position + n_held)
+                found = frames[:, decoder.layout.header_bytes + 1 :]
+                while len(found):
+                    n_taken = min(len(found), size - n_held)
+                    pixels[n_held : n_held + n_taken] = found[:n_taken]
+                    found, n_held = found[n_taken:], n_held + n_taken
+                    if n_held == size:
+                        yield position, run
+                        position, n_held = position + size, 0
+        if n_held:
+            yield position, run[:n_held]
+
+    def read_all(self) -> Arrays:
+        """Read everything; return every array, ``images`` too."""
+        # Taken to its end: the sources are looked at once more after the last frame.
+        ((_, images),) = self.images(self._n_frames)
+        return {**self.values, IMAGES: images}
+
+    def _decode(self, decoder: HeaderDecoder, frames: npt.NDArray[np.uint8], position: int) -> None:
+        here = slice(position, position + len(frames))
+        fields = [self.values[spec.path][here] for spec in header_specs(self._product)]
+        readable = decoder.decode(frames, fields)
+        times, quality = times_and_quality(fields, readable, self._product)
+        self.values["timestamps"][here] = times
+        self.values["quality"][here] = quality
 
 
 def segment_layout(segment: Segment) -> FrameLayout:

@@ -6,6 +6,9 @@ execution under a random name. What they return is small: names and numbers.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +29,9 @@ from panoseti_zarr.core.statistics import (
 )
 from panoseti_zarr.core.tally import NO_TALLY
 from panoseti_zarr.core.windows import WindowFinder, Windows, first_window, position_windows
-from panoseti_zarr.io.arrays import declared_errors, open_array
+from panoseti_zarr.errors import declared_errors
+from panoseti_zarr.io.buffers import scratch
+from panoseti_zarr.io.chunk_files import new_chunk, staged_path
 from panoseti_zarr.io.durable import sync_file
 from panoseti_zarr.io.l1_baseline import (
     BaselineFiles,
@@ -38,18 +43,17 @@ from panoseti_zarr.io.l1_baseline import (
     save_windows,
 )
 from panoseti_zarr.io.l1_job import (
-    N_CODING,
     L1Job,
-    coding,
+    as_frames,
     exchange_quarters,
     find_present,
-    image_buffers,
+    image_runs,
     read_array,
     read_boards,
     read_images,
 )
-from panoseti_zarr.io.l1_store import StagedL1Chunk, copy_chunks, new_attempt, staged_path
-from panoseti_zarr.io.tasks import resized
+from panoseti_zarr.io.l1_metadata import PIXEL_DTYPE
+from panoseti_zarr.io.l1_store import StagedL1Chunk, copy_chunks, new_attempt
 
 Ints = npt.NDArray[np.integer]
 Int64 = npt.NDArray[np.int64]
@@ -119,26 +123,18 @@ def subtract_chunk(
     """Stage a chunk of ``images`` less the baseline, and copies of the other arrays' chunks."""
     windows = load_windows(windows_path, job.n_frames)
     start, stop = job.chunk_range(index)
-    frames = slice(start, stop)
-    _, chunk = image_buffers(job, stop - start)
-    out = chunk[: stop - start]
-    images, quality = read_images(job, frames), read_array(job, "quality", frames)
-    positions = np.arange(start, stop)
-    if job.layout.is_pulse_height:
-        boards = read_boards(job, frames, quality)
-        rows = windows.rows_of_positions(positions, boards)
-        _subtract_pulses(job, images, quality, rows, baseline, out)
-    else:
-        rows = windows.rows_of(0, positions)
-        _subtract_images(job, images, quality, rows, baseline, out)
+    subtraction = _subtraction(job, windows, baseline, start, stop)
     attempt, folder = new_attempt(job.staging)
     with declared_errors(f"writing chunk {index}"):
-        chunk[stop - start :] = np.nan
-        _write_pixels(job, folder, chunk, index)
+        os.makedirs(folder)
+        with new_chunk(staged_path(folder, "images"), job.image_document) as chunk:
+            for first, images in image_runs(job, start, stop):
+                out = scratch("residuals", images.shape, PIXEL_DTYPE)
+                subtraction(images, slice(first - start, first - start + len(images)), out)
+                chunk.add(as_frames(job, out))
         copy_chunks(job.store, folder, (path for path in job.documents if path != "images"), index)
-        # After all is written: the first call makes most of it durable.
         for path in job.documents:
-            sync_file(staged_path(folder, path, index))
+            sync_file(staged_path(folder, path))
     return StagedL1Chunk(index, attempt)
 
 
@@ -190,61 +186,56 @@ def _count_blocks(job: L1Job, windows: Windows, start: int, stop: int) -> str:
     return path
 
 
-def _subtract_images(
-    job: L1Job,
-    images: Ints,
-    quality: Ints,
-    rows: Int64,
-    baseline: BaselineFiles,
-    out: Float32s,
-) -> None:
-    """Fill ``out``, in whose memory ``images`` may lie as `image_buffers` says."""
+_Subtraction = Callable[[Ints, slice, Float32s], None]
+"""Takes images, where they are in the chunk, and what to fill with what is left of them."""
+
+
+def _subtraction(
+    job: L1Job, windows: Windows, baseline: BaselineFiles, start: int, stop: int
+) -> _Subtraction:
+    """Load what is to be subtracted from a chunk's frames, and return how."""
+    frames, positions = slice(start, stop), np.arange(start, stop)
+    quality = read_array(job, "quality", frames)
+    if not job.layout.is_pulse_height:
+        return _image_subtraction(job, quality, windows.rows_of(0, positions), baseline)
+    boards = read_boards(job, frames, quality)
+    return _pulse_subtraction(job, quality, windows.rows_of_positions(positions, boards), baseline)
+
+
+def _image_subtraction(
+    job: L1Job, quality: Ints, rows: Int64, baseline: BaselineFiles
+) -> _Subtraction:
     rows_here, local = np.unique(rows, return_inverse=True)
     block_medians = baseline.load("block_median", rows_here)
     supermedian = baseline.load("supermedian", np.arange(1))[0]
-    blocks, adc_to_pe = job.blocks, job.settings.img_adc_to_pe
-    for part in _parts(len(images), job.settings.compute_chunk_size):
+    present, blocks, quabos = present_quabos(quality, job.layout), job.blocks, job.quabos
+
+    def subtract(images: Ints, part: slice, out: Float32s) -> None:
         subtract_images(
-            images[part], local[part], block_medians, supermedian, blocks, adc_to_pe, out[part]
+            images, local[part], block_medians, supermedian, blocks, job.settings.img_adc_to_pe, out
         )
-    mask_pixels(out, present_quabos(quality, job.layout), job.quabos)
+        mask_pixels(out, present[part], quabos)
+
+    return subtract
 
 
-def _subtract_pulses(
-    job: L1Job,
-    images: Ints,
-    quality: Ints,
-    rows: Int64,
-    baseline: BaselineFiles,
-    out: Float32s,
-) -> None:
-    """Fill ``out``, in whose memory ``images`` may lie as `image_buffers` says."""
+def _pulse_subtraction(
+    job: L1Job, quality: Ints, rows: Int64, baseline: BaselineFiles
+) -> _Subtraction:
     rows_here = np.unique(rows[rows >= 0])
-    if not len(rows_here):
-        out.fill(np.nan)
-        return
     local = np.where(rows < 0, rows, np.searchsorted(rows_here, rows))
     pedestals = baseline.load("pedestal", rows_here)
     thresholds = pulse_thresholds(
         pedestals, baseline.load("sigma", rows_here), job.settings.ph_sigma_threshold
     )
-    for part in _parts(len(images), job.settings.compute_chunk_size):
-        frames = exchange_quarters(job, images[part])
-        keep_pulses(frames, local[part], pedestals, thresholds, out[part])
-    if (present := find_present(job, quality)) is not None:
-        mask_pixels(out, present, job.quabos)
+    present, quabos = find_present(job, quality), job.quabos
 
+    def subtract(images: Ints, part: slice, out: Float32s) -> None:
+        if len(rows_here):
+            keep_pulses(exchange_quarters(job, images), local[part], pedestals, thresholds, out)
+        else:
+            out.fill(np.nan)
+        if present is not None:
+            mask_pixels(out, present[part], quabos)
 
-def _parts(n_frames: int, step: int) -> list[slice]:
-    return [slice(start, start + step) for start in range(0, n_frames, step)]
-
-
-def _write_pixels(job: L1Job, folder: str, chunk: Float32s, index: int) -> None:
-    start, stop = index * job.time_chunk, (index + 1) * job.time_chunk
-    document = resized(job.image_document, stop)
-    pixels = chunk.reshape(-1, job.layout.height, job.layout.width)
-    with coding:
-        array = open_array(folder, "images", document, n_encoding=N_CODING)
-        # A whole chunk is encoded from our buffer, without a copy: nothing touches it meanwhile.
-        array[start:stop].write(pixels, can_reference_source_data_indefinitely=True).result()
-        del array
+    return subtract

@@ -16,10 +16,10 @@ import numpy.typing as npt
 from panoseti_zarr.core.statistics import Statistics, settle
 from panoseti_zarr.core.tally import Tally, TallySum
 from panoseti_zarr.core.windows import Windows
-from panoseti_zarr.errors import TransientIOError
-from panoseti_zarr.io.arrays import declared_errors, open_array
+from panoseti_zarr.errors import TransientIOError, declared_errors
+from panoseti_zarr.io.chunk_files import new_chunk
 from panoseti_zarr.io.l1_metadata import BASELINE
-from panoseti_zarr.io.zarr_metadata import Json
+from panoseti_zarr.io.zarr_metadata import Json, chunk_path
 
 Int64 = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -193,26 +193,21 @@ def write_baseline(
             if document["node_type"] != "array" or not path.startswith(f"{BASELINE}/"):
                 continue
             name, shape = path.split("/")[1], document["shape"]
-            array = open_array(store, path, document)
-            if name in positions:
-                array.write(positions[name].reshape(shape)).result()
-            elif document["dimension_names"][0] != "window":
-                array.write(files.load(name, np.arange(1)).reshape(shape)).result()
-            else:
-                _write_windows(array, document, files, name, windows.n_boards)
-
-
-def _write_windows(
-    array: Any, document: Json, files: BaselineFiles, name: str, n_boards: int
-) -> None:
-    n_windows, step = (
-        document["shape"][0],
-        document["chunk_grid"]["configuration"]["chunk_shape"][0],
-    )
-    for start in range(0, n_windows, step):
-        stop = min(start + step, n_windows)
-        rows = files.load(name, np.arange(start * n_boards, stop * n_boards))
-        array[start:stop].write(rows.reshape(stop - start, *document["shape"][1:])).result()
+            has_windows = document["dimension_names"][0] == "window"
+            step = document["chunk_grid"]["configuration"]["chunk_shape"][0]
+            for index, start in enumerate(range(0, shape[0], step)):
+                stop = min(start + step, shape[0])
+                if name in positions:
+                    values = positions[name][start:stop].astype(document["data_type"])
+                elif has_windows:
+                    n_boards = windows.n_boards
+                    values = files.load(name, np.arange(start * n_boards, stop * n_boards))
+                else:
+                    values = files.load(name, np.arange(1))
+                target = f"{store}/{chunk_path(path, index, len(shape))}"
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                with new_chunk(target, document) as chunk:
+                    chunk.add(values.reshape(stop - start, *shape[1:]))
 
 
 def _save(staging: str, **values: Any) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.config import BaselineSubtractConfig, capped
+from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.core.masks import (
     block_of_pixels,
     boards_of_frames,
@@ -17,24 +18,21 @@ from panoseti_zarr.core.masks import (
     quabo_of_pixels,
     swap_quarters,
 )
-from panoseti_zarr.io.arrays import declared_errors, open_array, read_into
+from panoseti_zarr.errors import declared_errors
 from panoseti_zarr.io.buffers import scratch
+from panoseti_zarr.io.chunk_files import ChunkLayout, ChunkReader, open_chunk
 from panoseti_zarr.io.l1_metadata import PIXEL_DTYPE
-from panoseti_zarr.io.zarr_metadata import Json
+from panoseti_zarr.io.zarr_metadata import Json, chunk_path
 from panoseti_zarr.model import PRODUCTS, HeaderForm, Product
 
 Ints = npt.NDArray[np.integer]
 Float32s = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-N_CODING = capped(sys.maxsize)
-"""Inner chunks (or chunks, where there are none) that a process decodes or encodes at once."""
-
-coding = threading.BoundedSemaphore(max(1, N_CODING // 2))
-"""Held while a chunk of images is decoded or encoded: TensorStore needs as much memory for it
-again as the task that waits, and keeps it until the array is closed."""
-
 _MOST_FRAMES = 4096
+
+_RUN_BYTES = 4 << 20
+"""Of the float32 images that are worked on together."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class L1Job:
     def quabos(self) -> Ints:
         """The quabo of each pixel; of a ``ph256`` frame it is the frame's, and this is 0."""
         if self.layout.form is HeaderForm.QUABO:
-            return np.zeros(self.layout.height * self.layout.width, np.int64)
+            return np.zeros(self.n_pixels, np.int64)
         return quabo_of_pixels(self.layout, swap=self.swaps)
 
     @property
@@ -109,45 +107,43 @@ class L1Job:
         return start, min(start + self.time_chunk, self.n_frames)
 
     @property
+    def n_pixels(self) -> int:
+        """Pixels of a frame."""
+        return self.layout.height * self.layout.width
+
+    @property
+    def run_frames(self) -> int:
+        """Frames that are read, subtracted and written together: whole pieces of the L1 store."""
+        frame_bytes = self.n_pixels * PIXEL_DTYPE.itemsize
+        n_bytes = min(_RUN_BYTES, self.settings.compute_chunk_size * frame_bytes)
+        return ChunkLayout.of(self.image_document).run_frames(n_bytes)
+
+    @property
     def frames_at_once(self) -> int:
         """Frames whose values are counted in one go: more would not fit the cache."""
         return min(self.settings.compute_chunk_size, _MOST_FRAMES)
 
 
 def read_array(job: L1Job, path: str, frames: slice) -> Ints:
-    """Read some frames of an array of the L0 store.
+    """Read some frames of an array of the L0 store, all of one chunk.
 
     Raises
     ------
     CorruptDataError
-        A chunk is missing or damaged.
+        The chunk is missing or damaged.
     TransientIOError
         Reading failed for now.
     """
-    with declared_errors(f"reading {path} of the L0 store"):
-        return np.asarray(open_array(job.store, path, job.documents[path])[frames].read().result())
-
-
-def image_buffers(job: L1Job, n_frames: int) -> tuple[Ints, Float32s]:
-    """Return memory of this thread for raw images and for the chunk that they become.
-
-    Both share it, the raw images at its end: frame after frame, what is written never reaches
-    those that are still to be read.
-
-    Returns
-    -------
-    images : ndarray of the product's dtype, shape (n_frames, n_pixels)
-    chunk : ndarray of float32, shape (time_chunk, n_pixels)
-    """
-    n_pixels = job.layout.height * job.layout.width
-    chunk = scratch("images", (job.time_chunk, n_pixels), PIXEL_DTYPE)
-    n_bytes = n_frames * job.layout.pixel_bytes
-    end = chunk.reshape(-1).view(np.uint8)[chunk.nbytes - n_bytes :]
-    return end.view(job.layout.dtype).reshape(n_frames, n_pixels), chunk
+    start, stop = frames.start, frames.stop
+    values = np.empty(stop - start, np.dtype(job.documents[path]["data_type"]))
+    if start < stop:
+        with _open_chunk(job, path, start) as chunk:
+            chunk.read(start % job.time_chunk, values)
+    return values[:: frames.step]
 
 
 def read_images(job: L1Job, frames: slice) -> Ints:
-    """Read images into `image_buffers`, where they are gone at the next call.
+    """Read images of one chunk into memory of this thread, where they are gone at the next call.
 
     Returns
     -------
@@ -158,12 +154,64 @@ def read_images(job: L1Job, frames: slice) -> Ints:
     CorruptDataError, TransientIOError
         As `read_array`.
     """
-    images, _ = image_buffers(job, len(range(*frames.indices(job.n_frames))))
-    pixels = images.reshape(-1, job.layout.height, job.layout.width)
-    with coding, declared_errors("reading images of the L0 store"):
-        document = job.documents["images"]
-        read_into(open_array(job.store, "images", document, n_encoding=N_CODING)[frames], pixels)
+    start, stop, step = frames.start, frames.stop, frames.step or 1
+    n_chosen = len(range(start, stop, step))
+    images = scratch("images", (n_chosen, job.n_pixels), job.layout.dtype)
+    if n_chosen and step == 1:
+        with _open_chunk(job, "images", start) as chunk:
+            chunk.read(start % job.time_chunk, as_frames(job, images))
+    elif n_chosen:
+        position = 0
+        for first, run in image_runs(job, start, stop):
+            chosen = run[(start - first) % step :: step]
+            images[position : position + len(chosen)] = chosen
+            position += len(chosen)
     return images
+
+
+def image_runs(job: L1Job, start: int, stop: int) -> Iterator[tuple[int, Ints]]:
+    """Read images of one chunk in runs that stay in the processor's cache.
+
+    Yields
+    ------
+    first : int
+        Frame of the store at which the run begins. From the chunk's first frame on, runs are
+        whole inner chunks of the L1 store.
+    images : ndarray of the product's dtype, shape (n_frames, n_pixels)
+        This thread's; gone at the next run.
+
+    Raises
+    ------
+    CorruptDataError, TransientIOError
+        As `read_array`.
+    """
+    size = job.run_frames
+    with _open_chunk(job, "images", start) as chunk:
+        while start < stop:
+            in_chunk = start % job.time_chunk
+            images = scratch(
+                "run", (min(size - in_chunk % size, stop - start), job.n_pixels), job.layout.dtype
+            )
+            chunk.read(in_chunk, as_frames(job, images))
+            yield start, images
+            start += len(images)
+
+
+def as_frames(job: L1Job, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return images of shape (n_frames, n_pixels) as (n_frames, height, width)."""
+    return images.reshape(-1, job.layout.height, job.layout.width)
+
+
+@contextmanager
+def _open_chunk(job: L1Job, path: str, frame: int) -> Iterator[ChunkReader]:
+    """Open the chunk of an array of the L0 store that has a frame."""
+    document = job.documents[path]
+    stored = chunk_path(path, frame // job.time_chunk, len(document["shape"]))
+    with (
+        declared_errors(f"reading {path} of the L0 store"),
+        open_chunk(f"{job.store}/{stored}", document) as chunk,
+    ):
+        yield chunk
 
 
 def read_boards(job: L1Job, frames: slice, quality: Ints) -> Ints:

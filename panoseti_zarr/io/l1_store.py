@@ -22,7 +22,7 @@ from panoseti_zarr.errors import (
     StoreLockedError,
     TransientIOError,
 )
-from panoseti_zarr.io.arrays import chunk_path
+from panoseti_zarr.io.chunk_files import staged_path
 from panoseti_zarr.io.durable import (
     ensure_directory,
     remove_tree,
@@ -35,7 +35,7 @@ from panoseti_zarr.io.durable import (
 from panoseti_zarr.io.l1_metadata import BASELINE, is_l1_store
 from panoseti_zarr.io.lock import store_lock
 from panoseti_zarr.io.steps import reached
-from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, encode, root_document
+from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, chunk_path, encode, root_document
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class L1Builder:
         for array in arrays:
             target = self.new_path / _chunk_path(array, staged.index)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(staged_path(str(folder), array, staged.index), target)
+            os.rename(staged_path(str(folder), array), target)
         remove_tree(folder)
         reached("l1_chunk.moved")
 
@@ -200,13 +200,6 @@ def _check_readable(path: Path) -> None:
             ) from None
 
 
-def staged_path(folder: str, array: str, index: int) -> str:
-    """Return where a staged chunk lies: ``images`` as in a store, small ones side by side."""
-    if array == "images":
-        return f"{folder}/{_chunk_path(array, index)}"
-    return f"{folder}/{array.replace('/', '.')}"
-
-
 def copy_chunks(store: str, folder: str, arrays: Iterable[str], index: int) -> None:
     """Copy the stored bytes of a chunk of some arrays into a staging folder.
 
@@ -218,7 +211,7 @@ def copy_chunks(store: str, folder: str, arrays: Iterable[str], index: int) -> N
     for array in arrays:
         path = _chunk_path(array, index)
         try:
-            shutil.copyfile(f"{store}/{path}", staged_path(folder, array, index))
+            shutil.copyfile(f"{store}/{path}", staged_path(folder, array))
         except FileNotFoundError:
             raise CorruptDataError(f"chunk {path} is missing", path=store) from None
     reached("l1_chunk.written")

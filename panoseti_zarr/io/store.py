@@ -21,7 +21,7 @@ from panoseti_zarr.errors import (
     StoreLockedError,
     TransientIOError,
 )
-from panoseti_zarr.io.arrays import chunk_path
+from panoseti_zarr.io.chunk_files import staged_path
 from panoseti_zarr.io.durable import (
     make_directories,
     open_directory,
@@ -35,8 +35,15 @@ from panoseti_zarr.io.durable import (
 from panoseti_zarr.io.l0_metadata import L0State, parse_state
 from panoseti_zarr.io.lock import lock_directory, staging_lock, store_lock
 from panoseti_zarr.io.steps import reached
-from panoseti_zarr.io.tasks import StagedChunk, resized
-from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, encode, root_document
+from panoseti_zarr.io.tasks import StagedChunk
+from panoseti_zarr.io.zarr_metadata import (
+    ZARR_JSON,
+    Json,
+    chunk_path,
+    encode,
+    resized,
+    root_document,
+)
 
 STAGING = ".staging"
 
@@ -283,7 +290,7 @@ class L0Writer:
                 path = chunk_path(array, chunk.plan.index, len(document["shape"]))
                 parent = os.path.dirname(path)
                 make_directories(parent, dir_fd=self._store_fd)
-                source = self.staging / chunk.attempt / path
+                source = staged_path(str(self.staging / chunk.attempt), array)
                 os.rename(source, path, dst_dir_fd=self._store_fd)
                 while parent != array:
                     touched.add(parent)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from panoseti_zarr.core.append import ChunkPlan, Segment
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.frames import read_frames
+from panoseti_zarr.io.frames import FrameReader
 from panoseti_zarr.io.reader import RunListing, measure_stream
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, SourceFile, StreamKey
 
@@ -92,5 +92,5 @@ def _times(source: SourceFile, key: StreamKey, *, at_end: bool) -> list[int]:
     n_frames = min(_LOOK_FRAMES, source.n_frames)
     first = source.n_frames - n_frames if at_end else 0
     plan = ChunkPlan(0, 0, n_frames, 0, (Segment(source, first, n_frames),))
-    times = read_frames(plan, PRODUCTS[key.product], _READ_BYTES)["timestamps"]
+    times = FrameReader(plan, PRODUCTS[key.product], _READ_BYTES).read_all()["timestamps"]
     return [int(time) for time in times if time != TIME_MISSING_NS]

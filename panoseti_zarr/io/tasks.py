@@ -6,20 +6,33 @@ folder of its own, which the coordinator renames into the store or sweeps.
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from panoseti_zarr.core.append import ChunkPlan
-from panoseti_zarr.errors import CorruptDataError, SourceChangedError, TransientIOError
-from panoseti_zarr.io.arrays import chunk_path, declared_errors, open_array
+from panoseti_zarr.errors import (
+    CorruptDataError,
+    SourceChangedError,
+    TransientIOError,
+    declared_errors,
+)
+from panoseti_zarr.io.chunk_files import ChunkLayout, new_chunk, open_chunk, staged_path
 from panoseti_zarr.io.durable import sync_file
-from panoseti_zarr.io.frames import Arrays, read_frames, segment_layout
+from panoseti_zarr.io.frames import IMAGES, FrameReader, segment_layout
 from panoseti_zarr.io.steps import reached
-from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json
+from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, chunk_path
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS
+
+_RUN_BYTES = 4 << 20
+"""Images are read, compared, encoded and written in runs of about this size: from the first step
+to the last they stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +99,27 @@ def write_chunk(job: ChunkJob) -> StagedChunk:
         Reading or writing failed for now.
     """
     plan = job.plan
-    arrays = read_frames(plan, PRODUCTS[job.product], job.max_read_bytes)
-    reached("chunk.read")
-    _compare(job, arrays)
     attempt = uuid.uuid4().hex
-    _write(job, arrays, os.path.join(job.staging, attempt))
-    times = arrays["timestamps"]
+    folder = os.path.join(job.staging, attempt)
+    frames = FrameReader(plan, PRODUCTS[job.product], job.max_read_bytes)
+    with declared_errors(f"writing chunk {plan.index}"):
+        os.makedirs(folder)
+        with new_chunk(
+            staged_path(folder, IMAGES), job.documents[IMAGES], _encoding_slots(job.n_encoding)
+        ) as chunk:
+            for position, images in frames.images(chunk.layout.run_frames(_RUN_BYTES)):
+                _compare(job, IMAGES, position, images)
+                chunk.add(images)
+        reached("chunk.read")
+        for path, values in frames.values.items():
+            _compare(job, path, 0, values)
+            with new_chunk(staged_path(folder, path), job.documents[path]) as chunk:
+                chunk.add(values)
+        reached("chunk.written")
+        for path in job.documents:
+            sync_file(staged_path(folder, path))
+    reached("chunk.durable")
+    times = frames.values["timestamps"]
     known = times[times != TIME_MISSING_NS]
     n_bytes = sum(part.n_frames * segment_layout(part).frame_bytes for part in plan.segments)
     n_bytes -= plan.n_compare * segment_layout(plan.segments[0]).frame_bytes
@@ -101,55 +129,38 @@ def write_chunk(job: ChunkJob) -> StagedChunk:
 
 def compare_chunk(job: ChunkJob) -> None:
     """Read committed frames again and compare them with the store; errors as `write_chunk`."""
-    _compare(job, read_frames(job.plan, PRODUCTS[job.product], job.max_read_bytes))
+    frames = FrameReader(job.plan, PRODUCTS[job.product], job.max_read_bytes)
+    n_at_once = ChunkLayout.of(job.documents[IMAGES]).run_frames(_RUN_BYTES)
+    for position, images in frames.images(n_at_once):
+        _compare(job, IMAGES, position, images)
+    for path, values in frames.values.items():
+        _compare(job, path, 0, values)
 
 
-def resized(document: Json, n_frames: int) -> Json:
-    """Return an array's document with another length along time."""
-    return {**document, "shape": [n_frames, *document["shape"][1:]]}
+@functools.lru_cache(maxsize=8)
+def _encoding_slots(n_encoding: int) -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(n_encoding)
 
 
-def _compare(job: ChunkJob, arrays: Arrays) -> None:
-    """Compare the first ``n_compare`` frames of the plan with what the store holds."""
-    n_compare, start = job.plan.n_compare, job.plan.start
-    if n_compare == 0:
+def _compare(job: ChunkJob, path: str, position: int, found: npt.NDArray[Any]) -> None:
+    """Compare frames of a chunk, from a position in it on, with what the store holds of them."""
+    n_compare = min(job.plan.n_compare - position, len(found))
+    if n_compare <= 0:
         return
-    for path, document in job.documents.items():
-        try:
-            with declared_errors(f"reading {path} of the store"):
-                array = open_array(job.store, path, document)
-                held = array[start : start + n_compare].read().result()
-        except CorruptDataError:
-            if os.path.exists(f"{job.store}/{ZARR_JSON}"):
-                raise
-            raise TransientIOError("the store was moved or deleted", path=job.store) from None
-        differs = held != arrays[path][:n_compare]
-        if differs.any():
-            frame = start + int(np.flatnonzero(differs.reshape(n_compare, -1).any(axis=1))[0])
-            raise SourceChangedError(
-                f"frame {frame} of the store was committed with other {path} than its file has now"
-            )
-
-
-def _write(job: ChunkJob, arrays: Arrays, folder: str) -> None:
-    plan = job.plan
-    with declared_errors(f"writing chunk {plan.index}"):
-        pending = []
-        for path, document in job.documents.items():
-            array = open_array(
-                folder, path, resized(document, plan.stop), n_encoding=job.n_encoding
-            )
-            # Encoded from our buffer, without a copy: it is not touched before all is written.
-            pending.append(
-                array[plan.start : plan.stop].write(
-                    arrays[path], can_reference_source_data_indefinitely=True
-                )
-            )
-        for write in pending:
-            write.exception()  # waits: of a task that fails, too, nothing may still be written
-        for write in pending:
-            write.result()
-        reached("chunk.written")
-        for path, document in job.documents.items():
-            sync_file(f"{folder}/{chunk_path(path, plan.index, len(document['shape']))}")
-    reached("chunk.durable")
+    start = job.plan.start + position
+    document = job.documents[path]
+    stored = f"{job.store}/{chunk_path(path, job.plan.index, len(document['shape']))}"
+    held = np.empty_like(found[:n_compare])
+    try:
+        with declared_errors(f"reading {path} of the store"), open_chunk(stored, document) as chunk:
+            chunk.read(start - job.plan.index * chunk.layout.chunk_frames, held)
+    except CorruptDataError:
+        if os.path.exists(f"{job.store}/{ZARR_JSON}"):
+            raise
+        raise TransientIOError("the store was moved or deleted", path=job.store) from None
+    differs = held != found[:n_compare]
+    if differs.any():
+        frame = start + int(np.flatnonzero(differs.reshape(n_compare, -1).any(axis=1))[0])
+        raise SourceChangedError(
+            f"frame {frame} of the store was committed with other {path} than its file has now"
+        )

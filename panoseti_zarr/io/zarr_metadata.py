@@ -111,6 +111,16 @@ def array_document(
     }
 
 
+def resized(document: Json, n_frames: int) -> Json:
+    """Return an array's document with another length along time."""
+    return {**document, "shape": [n_frames, *document["shape"][1:]]}
+
+
+def chunk_path(array: str, index: int, n_dims: int) -> str:
+    """Return where a chunk lies in a store: default chunk keys, y and x in one piece."""
+    return f"{array}/c/{index}" + "/0" * (n_dims - 1)
+
+
 def group_document(attributes: Mapping[str, Any] | None = None) -> Json:
     """Return a group's ``zarr.json``."""
     return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}

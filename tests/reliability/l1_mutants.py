@@ -41,7 +41,7 @@ L1_MUTANTS = (
     left_out("an L1 store's directories not synced", BUILDER,
              "        sync_directory(directory)\n", ORDER_NEW),
     left_out("an L1 store's staged chunks not synced", "panoseti_zarr/io/l1.py",
-             "            sync_file(staged_path(folder, path, index))\n", ORDER_NEW,
+             "            sync_file(staged_path(folder, path))\n", ORDER_NEW,
              "            pass\n"),
     left_out("L1_DIR not synced before the old store is removed", "panoseti_zarr/io/durable.py",
              "    sync_directory(place.parent)\n", ORDER_ANEW),

@@ -139,7 +139,15 @@ class Box:
 
     def reboot(self) -> None:
         """Let it shut down in order and boot again."""
+        first_process = psutil.Process(self.pid)
         self.run("systemctl", "--no-block", "reboot")
+        first_process.wait(BOOT_S)
+        # A word that is there by now came before; whoever took it for the next boot's would look
+        # at a machine that is not up.
+        self._listener.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while self._listener.recv(4096):
+                pass
         self._await_boot()
 
     def command(self, *words: str) -> list[str]:

@@ -1,0 +1,264 @@
+"""Write and read stored chunks piece by piece, so that no whole chunk need be in memory.
+
+A chunk with inner chunks (Zarr's ``sharding_indexed``, index at the end) is their encoded bytes
+one after another, then for each its offset and length (uint64, little-endian; all bits set where
+there is none), then the crc32c of these. A chunk without is one piece.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from panoseti_zarr.errors import CorruptDataError
+from panoseti_zarr.io.codecs import PieceCodec
+from panoseti_zarr.io.durable import write_all
+from panoseti_zarr.io.zarr_metadata import Json
+
+_NONE = (1 << 64) - 1
+_INDEX_CODECS: list[Json] = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "crc32c"},
+]
+
+
+@dataclass(frozen=True)
+class ChunkLayout:
+    """How the chunks of an array are stored.
+
+    Attributes
+    ----------
+    piece_shape : tuple of int
+        Of an inner chunk, or of the chunk where there are none; the first number is frames.
+    n_pieces : int
+        Along time.
+    dtype : numpy.dtype
+    fill_value : numpy scalar
+        What stands above the frames of a chunk that is not full.
+    codec : PieceCodec
+        Of a piece.
+    is_sharded : bool
+        Whether an index follows the pieces.
+    """
+
+    piece_shape: tuple[int, ...]
+    n_pieces: int
+    dtype: np.dtype[Any]
+    fill_value: Any
+    codec: PieceCodec
+    is_sharded: bool
+
+    @classmethod
+    def of(cls, document: Json) -> ChunkLayout:
+        """Read it from an array's ``zarr.json``.
+
+        Raises
+        ------
+        CorruptDataError
+            The codecs are not those of our stores.
+        """
+        chunk_shape = document["chunk_grid"]["configuration"]["chunk_shape"]
+        codecs, piece_shape = document["codecs"], chunk_shape
+        is_sharded = codecs[0]["name"] == "sharding_indexed"
+        if is_sharded:
+            settings = codecs[0]["configuration"]
+            piece_shape, codecs = settings["chunk_shape"], settings["codecs"]
+            if settings["index_codecs"] != _INDEX_CODECS or settings["index_location"] != "end":
+                raise CorruptDataError("the index of its inner chunks is not as ours")
+        dtype = np.dtype(document["data_type"])
+        return cls(
+            piece_shape=tuple(piece_shape),
+            n_pieces=chunk_shape[0] // piece_shape[0],
+            dtype=dtype,
+            fill_value=dtype.type(document["fill_value"]),
+            codec=PieceCodec.of(codecs),
+            is_sharded=is_sharded,
+        )
+
+    @property
+    def piece_frames(self) -> int:
+        """Frames of a piece."""
+        return self.piece_shape[0]
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames of a chunk."""
+        return self.n_pieces * self.piece_frames
+
+    def run_frames(self, most_bytes: int) -> int:
+        """Return the frames of whole pieces that take about so many bytes; at least of one."""
+        piece_bytes = math.prod(self.piece_shape) * self.dtype.itemsize
+        return max(1, min(most_bytes // piece_bytes, self.n_pieces)) * self.piece_frames
+
+    @property
+    def index_bytes(self) -> int:
+        """Length of the index, its crc32c in."""
+        return 16 * self.n_pieces + 4 if self.is_sharded else 0
+
+
+_INDEX_CODEC = PieceCodec.of(_INDEX_CODECS)
+
+
+class ChunkWriter:
+    """Writes one chunk; made by `new_chunk`."""
+
+    def __init__(self, fd: int, layout: ChunkLayout, slots: AbstractContextManager[Any]) -> None:
+        self.layout = layout
+        self._fd = fd
+        self._slots = slots
+        self._spans: list[tuple[int, int]] = []
+        self._n_bytes = 0
+
+    def add(self, frames: npt.NDArray[Any]) -> None:
+        """Encode and write the next frames.
+
+        Parameters
+        ----------
+        frames : ndarray of the array's dtype, shape (n, ...)
+            Contiguous; whole pieces, but for the last that is added.
+        """
+        for start in range(0, len(frames), self.layout.piece_frames):
+            self._add_piece(frames[start : start + self.layout.piece_frames])
+
+    def _add_piece(self, frames: npt.NDArray[Any]) -> None:
+        layout = self.layout
+        if len(frames) < layout.piece_frames:
+            whole = np.full(layout.piece_shape, layout.fill_value, layout.dtype)
+            whole[: len(frames)] = frames
+            frames = whole
+        with self._slots:
+            data = layout.codec.encode(frames)
+        write_all(self._fd, data)
+        self._spans.append((self._n_bytes, len(data)))
+        self._n_bytes += len(data)
+
+    def finish(self) -> None:
+        """Write the index, where there is one; no piece comes after it."""
+        if self.layout.is_sharded:
+            absent = [(_NONE, _NONE)] * (self.layout.n_pieces - len(self._spans))
+            spans = np.array(self._spans + absent, "<u8")
+            write_all(self._fd, _INDEX_CODEC.encode(spans))
+
+
+def staged_path(folder: str, array: str) -> str:
+    """Return where a task stages its chunk of an array."""
+    return f"{folder}/{array.replace('/', '.')}"
+
+
+@contextmanager
+def new_chunk(
+    path: str, document: Json, slots: AbstractContextManager[Any] | None = None
+) -> Iterator[ChunkWriter]:
+    """Write the file of a new chunk; it is whole, but not yet durable, when the block ends.
+
+    Parameters
+    ----------
+    path : str
+        Where nothing is yet.
+    document : dict
+        The array's ``zarr.json``.
+    slots : context manager, optional
+        Entered while a piece is encoded.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    layout = ChunkLayout.of(document)
+    fd = os.open(path, flags, 0o666)
+    try:
+        writer = ChunkWriter(fd, layout, slots or nullcontext())
+        yield writer
+        writer.finish()
+    finally:
+        os.close(fd)
+
+
+class ChunkReader:
+    """Reads one chunk; made by `open_chunk`."""
+
+    def __init__(self, fd: int, layout: ChunkLayout, path: str) -> None:
+        self.layout = layout
+        self._fd = fd
+        self._path = path
+        n_bytes = os.fstat(fd).st_size
+        self._spans = [(0, n_bytes)]
+        if layout.is_sharded:
+            spans = np.empty((layout.n_pieces, 2), "<u8")
+            self._decode(_INDEX_CODEC, n_bytes - layout.index_bytes, layout.index_bytes, spans)
+            self._spans = [(int(offset), int(length)) for offset, length in spans]
+
+    def read(self, first_frame: int, out: npt.NDArray[Any]) -> None:
+        """Read frames of the chunk.
+
+        Parameters
+        ----------
+        first_frame : int
+            Within the chunk.
+        out : ndarray of the array's dtype, shape (n, ...)
+            Contiguous; filled.
+
+        Raises
+        ------
+        CorruptDataError
+            A piece is missing or damaged.
+        OSError
+            Reading failed.
+        """
+        layout, step = self.layout, self.layout.piece_frames
+        position = 0
+        while position < len(out):
+            place, skipped = divmod(first_frame + position, step)
+            part = out[position : position + step - skipped]
+            if len(part) == step:
+                self._decode(layout.codec, *self._spans[place], part)
+            else:
+                whole = np.empty(layout.piece_shape, layout.dtype)
+                self._decode(layout.codec, *self._spans[place], whole)
+                part[...] = whole[skipped : skipped + len(part)]
+            position += len(part)
+
+    def _decode(self, codec: PieceCodec, offset: int, length: int, out: npt.NDArray[Any]) -> None:
+        if offset == _NONE:
+            raise CorruptDataError("an inner chunk is missing", path=self._path)
+        data = os.pread(self._fd, length, offset) if offset >= 0 else b""
+        try:
+            if len(data) != length:
+                raise CorruptDataError("its file is too short")
+            codec.decode(data, out)
+        except CorruptDataError as error:
+            raise CorruptDataError(
+                f"a chunk is damaged: {error.message}", path=self._path, byte_offset=offset
+            ) from None
+
+
+@contextmanager
+def open_chunk(path: str, document: Json) -> Iterator[ChunkReader]:
+    """Open a chunk for reading.
+
+    Parameters
+    ----------
+    path : str
+    document : dict
+        The array's ``zarr.json``.
+
+    Raises
+    ------
+    CorruptDataError
+        It is missing, or its index is damaged.
+    OSError
+        It cannot be read.
+    """
+    layout = ChunkLayout.of(document)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise CorruptDataError("a chunk is missing", path=path) from None
+    try:
+        yield ChunkReader(fd, layout, path)
+    finally:
+        os.close(fd)
