@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.medians import medians
 from panoseti_zarr.core.tally import NO_TALLY, Tally, merge_tallies, summed_tally, tally_keys
 
 Ints = npt.NDArray[np.integer]
 Int64 = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _BLOCK_VALUES = 1 << 16
@@ -39,7 +37,7 @@ class _Bins:
         ``width`` for each pixel; None where all values have a bin.
     offsets : ndarray of int64, shape (n_pixels,)
         The first bin of each pixel's group.
-    counts : ndarray of int64, shape (n_rows, n_groups, width + 1)
+    counts : ndarray of int64, shape (n_groups, width + 1)
     """
 
     width: int
@@ -60,20 +58,16 @@ class TallyBuilder:
     ----------
     pixel_groups : ndarray of int, shape (n_pixels,)
         The group of each pixel, from 0.
-    n_rows : int
-        Sets of groups: ``add`` may say for each frame which row it counts in. The group of a
-        pixel is then ``row * n_groups + pixel_groups``.
     """
 
-    def __init__(self, pixel_groups: Ints, n_rows: int = 1) -> None:
+    def __init__(self, pixel_groups: Ints) -> None:
         self._groups = pixel_groups.astype(np.int64)
         self._n_groups = int(self._groups.max()) + 1
-        self._n_rows = n_rows
         self._bins: _Bins | None = None
         self._outside = NO_TALLY
         self._outside_keys: list[Int64] = []
 
-    def add(self, values: Ints, *, keep: Bools | None = None, rows: Ints | None = None) -> None:
+    def add(self, values: Ints, *, keep: Bools | None = None) -> None:
         """Count the values of some frames.
 
         Parameters
@@ -82,108 +76,48 @@ class TallyBuilder:
             Within ``[-VALUE_LIMIT, VALUE_LIMIT)``; always of one dtype.
         keep : ndarray of bool, shape (n_frames, n_pixels), optional
             False where a value does not count.
-        rows : ndarray of int, shape (n_frames,), optional
-            The row that each frame counts in; 0 by default.
         """
         if not len(values):
             return
         if self._bins is None:
             self._bins = self._make_bins(values)
-        n_values = max(_BLOCK_VALUES, self._bins.counts[0].size)
+        n_values = max(_BLOCK_VALUES, self._bins.counts.size)
         step = max(1, n_values // len(self._groups))
         for start in range(0, len(values), step):
             part = slice(start, start + step)
-            self._add(
-                self._bins,
-                values[part],
-                None if keep is None else keep[part],
-                None if rows is None else rows[part].astype(np.int64),
-            )
+            self._add(self._bins, values[part], None if keep is None else keep[part])
 
-    def tally(self, rows: Bools | None = None) -> Tally:
-        """Return what was counted, of all rows or of those that are true."""
+    def tally(self) -> Tally:
+        """Return what was counted."""
         if self._bins is None:
             return NO_TALLY
-        chosen = np.arange(self._n_rows) if rows is None else np.flatnonzero(rows)
-        counts = self._bins.counts[chosen, :, :-1].reshape(-1)
+        counts = self._bins.counts[:, :-1].reshape(-1)
         used = np.flatnonzero(counts)
-        places, offsets = np.divmod(used, self._bins.width)
-        rows_here, groups = np.divmod(places, self._n_groups)
+        groups, offsets = np.divmod(used, self._bins.width)
         values = offsets + self._bins.low[groups]
-        groups += chosen[rows_here] * self._n_groups
         self._fold_outside()
-        outside = self._outside
-        if rows is not None:
-            outside = outside.regrouped(outside.groups, rows[outside.groups // self._n_groups])
-        return merge_tallies([Tally(tally_keys(groups, values), counts[used]), outside])
+        return merge_tallies([Tally(tally_keys(groups, values), counts[used]), self._outside])
 
-    def row_medians(self, rows: Bools) -> Floats:
-        """Return the median of each group of the rows that are true.
-
-        Returns
-        -------
-        ndarray of float64, shape (n_true, n_groups)
-            As `panoseti_zarr.core.medians.medians` of their tally.
-        """
-        chosen = np.flatnonzero(rows)
-        if self._bins is None or not len(chosen):
-            return np.full((len(chosen), self._n_groups), np.nan)
-        below, n_outside = self._count_outside(self._bins.low)
-        counts = self._bins.counts[chosen, :, :-1]
-        upto = np.cumsum(counts, axis=2) + below[chosen, :, np.newaxis]
-        n_values = counts.sum(axis=2) + n_outside[chosen]
-        ranks = (n_values - 1) // 2, n_values // 2
-        lower, upper = ((upto <= rank[:, :, np.newaxis]).sum(axis=2) for rank in ranks)
-        result = (lower + upper) / 2 + self._bins.low
-        # A median that is no value with a bin: of nothing, or of values far from the first ones.
-        is_outside = (ranks[0] < below[chosen]) | (upper >= self._bins.width) | (n_values == 0)
-        if is_outside.any():
-            exact = medians(self.tally(rows), self._n_rows * self._n_groups)
-            result[is_outside] = exact.reshape(self._n_rows, self._n_groups)[chosen][is_outside]
-        return np.asarray(result)
-
-    def _count_outside(self, low: Int64) -> tuple[Int64, Int64]:
-        """Return how many values without a bin each group has: those below, and all."""
-        self._fold_outside()
-        groups, counts = self._outside.groups, self._outside.counts
-        is_below = self._outside.values < low[groups % self._n_groups]
-        shape = (self._n_rows, self._n_groups)
-        below, both = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        np.add.at(both.reshape(-1), groups, counts)
-        np.add.at(below.reshape(-1), groups[is_below], counts[is_below])
-        return below, both
-
-    def _add(self, bins: _Bins, values: Ints, keep: Bools | None, rows: Int64 | None) -> None:
+    def _add(self, bins: _Bins, values: Ints, keep: Bools | None) -> None:
         # Distances from the least value wrap around, so that one comparison is for both ends.
         distances = values.view(bins.lows.dtype) - bins.lows
         if bins.limits is not None:
             np.minimum(distances, bins.limits, out=distances)
-        places = distances + bins.offsets
-        first, n_rows = 0, 1
-        if rows is not None:
-            first = int(rows.min())
-            n_rows = int(rows.max()) - first + 1
-            if n_rows > 1:
-                places += ((rows - first) * bins.counts[0].size)[:, np.newaxis]
-        places = places.ravel()
-        n_bins = n_rows * bins.counts[0].size
+        places = (distances + bins.offsets).ravel()
+        n_bins = bins.counts.size
         if keep is not None:
             places[np.flatnonzero(~keep)] = n_bins
-        found = np.bincount(places, minlength=n_bins)[:n_bins].reshape(n_rows, -1, bins.width + 1)
-        if found[:, :, -1].any():
+        found = np.bincount(places, minlength=n_bins)[:n_bins].reshape(bins.counts.shape)
+        if found[:, -1].any():
             is_outside = distances == bins.width
             if keep is not None:
                 is_outside &= keep
-            self._add_outside(values, np.flatnonzero(is_outside), rows)
-        counts = bins.counts[first : first + n_rows]
-        np.add(counts, found, out=counts)
+            self._add_outside(values, np.flatnonzero(is_outside))
+        np.add(bins.counts, found, out=bins.counts)
 
-    def _add_outside(self, values: Ints, outside: Int64, rows: Int64 | None) -> None:
+    def _add_outside(self, values: Ints, outside: Int64) -> None:
         frames, pixels = np.divmod(outside, len(self._groups))
-        groups = self._groups[pixels]
-        if rows is not None:
-            groups = groups + rows[frames] * self._n_groups
-        self._outside_keys.append(tally_keys(groups, values[frames, pixels]))
+        self._outside_keys.append(tally_keys(self._groups[pixels], values[frames, pixels]))
         if sum(map(len, self._outside_keys)) > _MAX_OUTSIDE:
             self._fold_outside()
 
@@ -201,9 +135,8 @@ class TallyBuilder:
         bounds = np.searchsorted(self._groups[order], np.arange(self._n_groups + 1))
         middle = per_pixel[order][(bounds[:-1] + bounds[1:]) // 2]
         distances = np.sort(np.abs(sample - middle[self._groups]), axis=None)
-        n_all = self._n_groups * self._n_rows
         width = 4 * int(distances[int(_USUAL * len(distances))]) + 1
-        width = min(max(width, _MIN_WIDTH), max(_MAX_BINS // n_all, _MIN_WIDTH))
+        width = min(max(width, _MIN_WIDTH), max(_MAX_BINS // self._n_groups, _MIN_WIDTH))
         info = np.iinfo(values.dtype)
         width = min(width, int(info.max) - int(info.min) + 1)
         unsigned = np.dtype(f"u{values.itemsize}")
@@ -215,5 +148,5 @@ class TallyBuilder:
             lows=low.astype(values.dtype).view(unsigned)[self._groups],
             limits=None if has_all else np.full(len(self._groups), width, unsigned),
             offsets=(np.arange(self._n_groups) * (width + 1))[self._groups],
-            counts=np.zeros((self._n_rows, self._n_groups, width + 1), np.int64),
+            counts=np.zeros((self._n_groups, width + 1), np.int64),
         )

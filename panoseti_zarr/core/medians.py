@@ -1,7 +1,7 @@
 """Exact medians and population standard deviations of integers.
 
-From a `Tally` of any number of values, or by sorting where the values are few: both give the same
-numbers, with nothing rounded before the last step.
+From a `Tally` of any number of values, or from the values themselves where they are few: both give
+the same numbers, with nothing rounded before the last step.
 """
 
 from __future__ import annotations
@@ -57,14 +57,38 @@ def medians_and_sigmas(tally: Tally, n_groups: int) -> tuple[Floats, Floats]:
     return median, sigma
 
 
-def sorted_medians_and_sigmas(values: Ints) -> tuple[Floats, Floats]:
-    """Return the median and the population standard deviation of each pixel, by sorting.
+def partitioned_medians(values: npt.NDArray[np.int32]) -> Floats:
+    """Return the median of each row, by partition.
+
+    Of 32 bits and of one middle only, because there NumPy has vector instructions on most
+    processors: 1 ns a value.
+
+    Parameters
+    ----------
+    values : ndarray of int32, shape (n_rows, n_values)
+        At least one value a row; put in another order.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows,)
+    """
+    n_values = values.shape[1]
+    values.partition(n_values // 2, axis=1)
+    upper = values[:, n_values // 2].astype(np.int64)
+    if n_values % 2:
+        return upper.astype(np.float64)
+    return np.asarray((values[:, : n_values // 2].max(axis=1) + upper) / 2)
+
+
+def few_medians_and_sigmas(values: Ints) -> tuple[Floats, Floats]:
+    """Return the median and the population standard deviation of each pixel of few frames.
 
     The same numbers as from a `Tally`, sooner where the frames are few.
 
     Parameters
     ----------
     values : ndarray of int, shape (n_frames, n_pixels)
+        Of at most 16 bits; no more than 2**20 frames.
 
     Returns
     -------
@@ -74,13 +98,13 @@ def sorted_medians_and_sigmas(values: Ints) -> tuple[Floats, Floats]:
     n_frames, n_pixels = values.shape
     if n_frames == 0:
         return np.full(n_pixels, np.nan), np.full(n_pixels, np.nan)
-    ordered = np.sort(values.T, axis=1)
-    lower = ordered[:, (n_frames - 1) // 2].astype(np.int64)
-    upper = ordered[:, n_frames // 2].astype(np.int64)
-    median = (lower + upper) / 2
-    distances = values - np.floor(median).astype(np.int64)
-    sums = distances.sum(axis=0)
-    squares = np.einsum("ij,ij->j", distances, distances)
+    by_pixel = values.T.astype(np.int32, order="C")
+    # Whole numbers below 2**53, so that these sums are exact.
+    distances = by_pixel.astype(np.float64)
+    median = partitioned_medians(by_pixel)
+    distances -= np.floor(median)[:, np.newaxis]
+    sums = distances.sum(axis=1).astype(np.int64)
+    squares = np.einsum("ij,ij->i", distances, distances).astype(np.int64)
     return median, population_sigma(np.full(n_pixels, n_frames), sums, squares)
 
 

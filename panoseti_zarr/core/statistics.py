@@ -13,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.core.counting import TallyBuilder
-from panoseti_zarr.core.medians import medians, medians_and_sigmas, sorted_medians_and_sigmas
+from panoseti_zarr.core.medians import (
+    few_medians_and_sigmas,
+    medians,
+    medians_and_sigmas,
+    partitioned_medians,
+)
 from panoseti_zarr.core.tally import NO_TALLY, Tally, merge_tallies
 from panoseti_zarr.core.windows import Windows
 
@@ -21,6 +26,9 @@ Ints = npt.NDArray[np.integer]
 Int64 = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+_FRAMES_TOGETHER = 1024
+"""What is made of so many images stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,8 @@ def pulse_statistics(
                 median, sigma = _window_statistics(images[chosen], here, quabos)
                 parts.append(Statistics(np.array([row]), median[None], sigma[None], NO_TALLY))
             else:
-                tally = _count_pixels(images, chosen, present, quabos, max_frames)
+                builder = TallyBuilder(np.arange(n_pixels))
+                tally = _count(builder, images, chosen, present, quabos, max_frames)
                 shifted = tally.regrouped(tally.groups + row * n_pixels)
                 parts.append(settle(shifted, n_pixels, is_whole))
     return join_statistics(parts, n_pixels)
@@ -154,30 +163,36 @@ def block_statistics(
         Frames worked on at once.
     """
     n_blocks = int(blocks.max()) + 1
-    parts, open_tally = [], NO_TALLY
-    for begin in range(0, len(images), max_frames):
-        part = slice(begin, min(begin + max_frames, len(images)))
-        rows = windows.rows_of(0, np.arange(part.start, part.stop) + first_frame)
-        builder = TallyBuilder(blocks, int(rows[-1] - rows[0]) + 1)
-        _add_present(builder, images[part], present[part], quabos, rows - rows[0])
-        lies_here = windows.lie_within(first_frame + part.start, first_frame + part.stop)
-        lies_here = lies_here[rows[0] : rows[-1] + 1]
-        parts.append(
-            _medians_alone(rows[0] + np.flatnonzero(lies_here), builder.row_medians(lies_here))
-        )
-        cut = builder.tally(~lies_here)
-        shifted = cut.regrouped(cut.groups + rows[0] * n_blocks)
-        is_whole = windows.lie_within(first_frame, first_frame + part.stop)
-        settled = settle(merge_tallies([open_tally, shifted]), n_blocks, is_whole)
-        open_tally = settled.partial
-        parts.append(_medians_alone(settled.rows, settled.medians))
-    joined = join_statistics(parts, n_blocks)
-    return Statistics(joined.rows, joined.medians, joined.sigmas, open_tally)
+    block_pixels = np.argsort(blocks, kind="stable").reshape(n_blocks, -1)
+    starts = np.maximum(windows.starts[:, 0] - first_frame, 0)
+    stops = np.minimum(windows.stops[:, 0] - first_frame, len(images))
+    is_whole = windows.lie_within(first_frame, first_frame + len(images))
+    n_cut = np.concatenate(([0], np.cumsum(~present.all(axis=1))))
+    parts = []
+    for rows in _alike(starts, stops, is_whole, min(max_frames, _FRAMES_TOGETHER)):
+        frames = slice(int(starts[rows[0]]), int(stops[rows[-1]]))
+        n_frames = frames.stop - frames.start
+        if not is_whole[rows[0]] or n_frames > max_frames:
+            builder = TallyBuilder(blocks)
+            tally = _count(builder, images[frames], None, present[frames], quabos, max_frames)
+            shifted = tally.regrouped(tally.groups + rows[0] * n_blocks)
+            parts.append(settle(shifted, n_blocks, is_whole))
+        elif n_cut[frames.start] == n_cut[frames.stop]:
+            values = images[frames].reshape(len(rows), -1, images.shape[1])
+            parts.append(_medians_alone(rows, _block_medians(values, block_pixels)))
+        else:
+            for row in rows.tolist():
+                here = slice(int(starts[row]), int(stops[row]))
+                keep = present[here][:, quabos]
+                found = _masked_block_medians(images[here], keep, block_pixels)
+                parts.append(_medians_alone(np.array([row]), found[np.newaxis]))
+    return join_statistics(parts, n_blocks)
 
 
 def count_pixels(images: Ints, present: Bools | None, quabos: Ints, max_frames: int) -> Tally:
     """Count the values of each pixel that are not masked; parameters as `block_statistics`."""
-    return _count_pixels(images, np.arange(len(images)), present, quabos, max_frames)
+    builder = TallyBuilder(np.arange(images.shape[1]))
+    return _count(builder, images, None, present, quabos, max_frames)
 
 
 def single_window_baseline(pixels: Tally, blocks: Ints) -> tuple[Floats, Floats]:
@@ -214,23 +229,68 @@ def _split(rows: Int64, at: Int64) -> tuple[list[int], list[Int64]]:
 
 
 def _window_statistics(images: Ints, present: Bools | None, quabos: Ints) -> tuple[Floats, Floats]:
-    """Return the medians and sigmas of frames that are few enough to be sorted."""
+    """Return the medians and sigmas of frames that are few."""
     if present is None or present.all():
-        return sorted_medians_and_sigmas(images)
+        return few_medians_and_sigmas(images)
     median, sigma = np.empty(images.shape[1]), np.empty(images.shape[1])
     for quabo in range(present.shape[1]):
         pixels = np.flatnonzero(quabos == quabo)
         values = images[present[:, quabo]][:, pixels]
-        median[pixels], sigma[pixels] = sorted_medians_and_sigmas(values)
+        median[pixels], sigma[pixels] = few_medians_and_sigmas(values)
     return median, sigma
 
 
-def _count_pixels(
-    images: Ints, chosen: Int64, present: Bools | None, quabos: Ints, max_frames: int
+def _alike(starts: Int64, stops: Int64, is_whole: Bools, max_frames: int) -> list[Int64]:
+    """Cut the windows that have frames here into runs that can be worked on together.
+
+    Those of a run are whole, of one length, and have at most ``max_frames`` frames in all; others
+    are alone.
+    """
+    here = np.flatnonzero(starts < stops)
+    sizes, whole = (stops - starts)[here], is_whole[here]
+    cuts = np.flatnonzero((np.diff(sizes) != 0) | ~whole[1:] | ~whole[:-1]) + 1
+    runs = []
+    for run in np.split(here, cuts):
+        step = max(1, max_frames // int(stops[run[0]] - starts[run[0]])) if len(run) else 1
+        runs += [run[begin : begin + step] for begin in range(0, len(run), step)]
+    return runs
+
+
+def _block_medians(values: Ints, block_pixels: Int64) -> Floats:
+    """Return the medians (n_windows, n_blocks) of images (n_windows, n_frames, n_pixels).
+
+    Parameters
+    ----------
+    block_pixels : ndarray of int64, shape (n_blocks, n_pixels_of_a_block)
+    """
+    n_windows, n_frames, _ = values.shape
+    by_block = np.take(values, block_pixels.ravel(), axis=2)
+    by_block = by_block.reshape(n_windows, n_frames, *block_pixels.shape).transpose(0, 2, 1, 3)
+    rows = by_block.astype(np.int32, order="C").reshape(n_windows * len(block_pixels), -1)
+    return partitioned_medians(rows).reshape(n_windows, -1)
+
+
+def _masked_block_medians(images: Ints, keep: Bools, block_pixels: Int64) -> Floats:
+    """Return the medians of one window, of those pixels that are kept; NaN where none is."""
+    result = np.full(len(block_pixels), np.nan)
+    for block, pixels in enumerate(block_pixels):
+        values = images[:, pixels][keep[:, pixels]].astype(np.int32)
+        if len(values):
+            result[block] = partitioned_medians(values[np.newaxis])[0]
+    return result
+
+
+def _count(
+    builder: TallyBuilder,
+    images: Ints,
+    chosen: Int64 | None,
+    present: Bools | None,
+    quabos: Ints,
+    max_frames: int,
 ) -> Tally:
-    builder = TallyBuilder(np.arange(images.shape[1]))
-    for begin in range(0, len(chosen), max_frames):
-        part = chosen[begin : begin + max_frames]
+    """Count the values of all frames or of those chosen, some frames at a time."""
+    for begin in range(0, len(images) if chosen is None else len(chosen), max_frames):
+        part = slice(begin, begin + max_frames) if chosen is None else chosen[begin:][:max_frames]
         if present is None:
             builder.add(images[part])
         else:
@@ -238,15 +298,12 @@ def _count_pixels(
     return builder.tally()
 
 
-def _add_present(
-    builder: TallyBuilder, images: Ints, present: Bools, quabos: Ints, rows: Int64 | None = None
-) -> None:
+def _add_present(builder: TallyBuilder, images: Ints, present: Bools, quabos: Ints) -> None:
     """Count the pixels that are not masked; whole frames, which are most, without looking."""
     is_whole = np.asarray(present.all(axis=1))
     if is_whole.all():
-        builder.add(images, rows=rows)
+        builder.add(images)
         return
-    for chosen in (np.flatnonzero(is_whole), np.flatnonzero(~is_whole & present.any(axis=1))):
-        if len(chosen):
-            keep = None if is_whole[chosen[0]] else present[chosen][:, quabos]
-            builder.add(images[chosen], keep=keep, rows=None if rows is None else rows[chosen])
+    builder.add(images[is_whole])
+    cut = ~is_whole & present.any(axis=1)
+    builder.add(images[cut], keep=present[cut][:, quabos])

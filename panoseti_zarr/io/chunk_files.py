@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.codecs import PieceCodec
-from panoseti_zarr.io.durable import write_all
+from panoseti_zarr.io.durable import start_writing, write_all
 from panoseti_zarr.io.zarr_metadata import Json
 
 _NONE = (1 << 64) - 1
@@ -124,27 +124,33 @@ class ChunkWriter:
         frames : ndarray of the array's dtype, shape (n, ...)
             Contiguous; whole pieces, but for the last that is added.
         """
+        begin = self._n_bytes
         for start in range(0, len(frames), self.layout.piece_frames):
-            self._add_piece(frames[start : start + self.layout.piece_frames])
-
-    def _add_piece(self, frames: npt.NDArray[Any]) -> None:
-        layout = self.layout
-        if len(frames) < layout.piece_frames:
-            whole = np.full(layout.piece_shape, layout.fill_value, layout.dtype)
-            whole[: len(frames)] = frames
-            frames = whole
-        with self._slots:
-            data = layout.codec.encode(frames)
-        write_all(self._fd, data)
-        self._spans.append((self._n_bytes, len(data)))
-        self._n_bytes += len(data)
+            piece = self._filled(frames[start : start + self.layout.piece_frames])
+            with self._slots:
+                parts = self.layout.codec.encode(piece)
+            self._spans.append((self._n_bytes, sum(map(len, parts))))
+            self._write(parts)
+        start_writing(self._fd, begin, self._n_bytes - begin)
 
     def finish(self) -> None:
         """Write the index, where there is one; no piece comes after it."""
         if self.layout.is_sharded:
             absent = [(_NONE, _NONE)] * (self.layout.n_pieces - len(self._spans))
-            spans = np.array(self._spans + absent, "<u8")
-            write_all(self._fd, _INDEX_CODEC.encode(spans))
+            self._write(_INDEX_CODEC.encode(np.array(self._spans + absent, "<u8")))
+
+    def _filled(self, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a whole piece that begins with these frames."""
+        layout = self.layout
+        if len(frames) == layout.piece_frames:
+            return frames
+        whole = np.full(layout.piece_shape, layout.fill_value, layout.dtype)
+        whole[: len(frames)] = frames
+        return whole
+
+    def _write(self, parts: tuple[bytes, ...]) -> None:
+        write_all(self._fd, *parts)
+        self._n_bytes += sum(map(len, parts))
 
 
 def staged_path(folder: str, array: str) -> str:

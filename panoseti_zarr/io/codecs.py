@@ -62,10 +62,12 @@ class PieceCodec:
             raise CorruptDataError(f"the codecs {', '.join(names)} are not known here")
         return cls(_compression(compressions[0]) if compressions else None, has_checksum)
 
-    def encode(self, values: npt.NDArray[Any]) -> bytes:
-        """Return the stored bytes of a piece, whose values are contiguous and little-endian."""
+    def encode(self, values: npt.NDArray[Any]) -> tuple[bytes, ...]:
+        """Return the stored bytes of a piece, in parts, of contiguous little-endian values."""
         data: bytes = self.compression.encode(values) if self.compression else values.tobytes()
-        return data + _crc32c(data) if self.has_checksum else data
+        if not self.has_checksum:
+            return (data,)
+        return data, int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little")
 
     def decode(self, data: bytes, out: npt.NDArray[Any]) -> None:
         """Fill a contiguous array with the values of a piece, of which it has number and dtype.
@@ -90,10 +92,6 @@ class PieceCodec:
                 flat[...] = np.frombuffer(plain, np.uint8)
         except (ValueError, RuntimeError, OSError, EOFError, zlib.error) as error:
             raise CorruptDataError(f"it cannot be decoded: {error}") from None
-
-
-def _crc32c(data: bytes) -> bytes:
-    return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little")
 
 
 def _check_size(found: int, n_bytes: int) -> None:

@@ -14,6 +14,11 @@ from panoseti_zarr.io.steps import reached
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_SYNC_FILE_RANGE_WRITE = 2
+_SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)
+if _SYNC_FILE_RANGE is not None:
+    _SYNC_FILE_RANGE.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
 
 @contextlib.contextmanager
 def open_directory(path: Path | str, *, dir_fd: int | None = None) -> Iterator[int]:
@@ -61,6 +66,16 @@ def _fail(error: OSError) -> None:
     raise error
 
 
+def start_writing(fd: int, offset: int, n_bytes: int) -> None:
+    """Have a part of an open file written to the disk from now on, while others work.
+
+    So that the disk does not stand idle until `sync_file`, which alone makes the file durable, and
+    alone says what went wrong. Where there is no ``sync_file_range`` (Linux) nothing happens.
+    """
+    if _SYNC_FILE_RANGE is not None:
+        _SYNC_FILE_RANGE(fd, offset, n_bytes, _SYNC_FILE_RANGE_WRITE)
+
+
 def write_file(path: Path | str, data: bytes, *, dir_fd: int | None = None) -> None:
     """Write a file, replacing what had its name; sync it and its directory to make it durable."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -71,11 +86,15 @@ def write_file(path: Path | str, data: bytes, *, dir_fd: int | None = None) -> N
         os.close(fd)
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write to an open file; a full disk may take a part first."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def write_all(fd: int, *parts: bytes) -> None:
+    """Write to an open file, one part after the other; a full disk may take some of them first."""
+    views = [memoryview(part) for part in parts]
+    while views:
+        n_written = os.writev(fd, views)
+        while views and n_written >= len(views[0]):
+            n_written -= len(views.pop(0))
+        if views:
+            views[0] = views[0][n_written:]
 
 
 def replace_file(path: Path, data: bytes) -> None:

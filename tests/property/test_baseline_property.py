@@ -1,6 +1,7 @@
 """The baseline against whole-array numpy, and medians against numpy's, for all kinds of streams."""
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,14 @@ from stores import read_arrays
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.core.counting import TallyBuilder
-from panoseti_zarr.core.medians import medians, medians_and_sigmas, sorted_medians_and_sigmas
-from panoseti_zarr.core.tally import merge_tallies
+from panoseti_zarr.core.medians import (
+    few_medians_and_sigmas,
+    medians,
+    medians_and_sigmas,
+    partitioned_medians,
+)
+from panoseti_zarr.core.statistics import block_statistics, settle
+from panoseti_zarr.core.tally import NO_TALLY, merge_tallies
 from panoseti_zarr.core.windows import WindowFinder, position_windows
 from panoseti_zarr.model import PRODUCTS
 from panoseti_zarr.pipeline.subtract import make_l1
@@ -115,28 +122,81 @@ def test_merged_tallies_give_numpys_median_and_sigma(drawn):
         if len(known):
             assert median[pixel] == np.median(known)
             np.testing.assert_allclose(sigma[pixel], known.std(), rtol=1e-9, atol=1e-9)
-            alone = sorted_medians_and_sigmas(known[:, np.newaxis])
+            alone = few_medians_and_sigmas(known[:, np.newaxis])
             assert (alone[0][0], alone[1][0]) == (median[pixel], sigma[pixel])
         else:
             assert np.isnan(median[pixel])
             assert np.isnan(sigma[pixel])
 
 
-@given(drawn=values_in_parts(), n_groups=st.integers(1, 3), n_rows=st.integers(1, 4))
-def test_pixels_of_a_group_and_frames_of_a_row_count_together(drawn, n_groups, n_rows):
-    """A group's median is that of all its pixels in all frames of its row."""
+@given(drawn=values_in_parts(), n_groups=st.integers(1, 3))
+def test_pixels_of_a_group_count_together(drawn, n_groups):
+    """A group's median is that of all its pixels in all frames."""
     parts, _ = drawn
     values = np.concatenate(parts)
     groups = np.arange(values.shape[1]) % n_groups
-    rows = np.arange(len(values)) % n_rows
-    builder = TallyBuilder(groups, n_rows)
-    builder.add(values, rows=rows)
+    builder = TallyBuilder(groups)
+    builder.add(values)
     n_used = int(groups.max()) + 1
-    found = medians(builder.tally(), n_rows * n_used).reshape(n_rows, n_used)
-    for row, group in np.ndindex(found.shape):
-        chosen = values[rows == row][:, groups == group]
+    found = medians(builder.tally(), n_used)
+    for group in range(n_used):
+        chosen = values[:, groups == group]
         expected = np.median(chosen) if chosen.size else np.nan
-        np.testing.assert_equal(found[row, group], expected)
+        np.testing.assert_equal(found[group], expected)
+
+
+@given(
+    values=st.lists(st.lists(st.integers(-32768, 65535), min_size=7, max_size=7), min_size=1),
+    n_values=st.integers(1, 7),
+)
+def test_medians_by_partition_are_numpys(values, n_values):
+    """Of odd and even counts, with equal values, row by row."""
+    rows = np.array(values, np.int32)[:, :n_values].copy()
+    expected = np.median(rows, axis=1)
+    np.testing.assert_array_equal(partitioned_medians(rows), expected)
+
+
+@given(
+    n_frames=st.integers(1, 40),
+    size=st.integers(1, 12),
+    block_size=st.sampled_from([1, 2, 4]),
+    cuts=st.sets(st.integers(1, 39)),
+    max_frames=st.integers(1, 50),
+    seed=st.integers(0, 1000),
+)
+def test_block_medians_of_windows_are_numpys(n_frames, size, block_size, cuts, max_frames, seed):
+    """However windows are cut by chunks' edges and quabos are masked, also within a block."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 65536, (n_frames, 16)).astype(np.uint16)
+    present = rng.random((n_frames, 4)) < rng.choice([0.0, 0.5, 1.0], (n_frames, 1))
+    quabos = rng.permutation(np.arange(16) % 4)
+    y, x = np.divmod(np.arange(16), 4)
+    blocks = (y // block_size) * (4 // block_size) + x // block_size
+    windows = position_windows(n_frames, size)
+    n_blocks = int(blocks.max()) + 1
+    found = np.full((windows.n_windows, n_blocks), np.nan)
+    open_tally = NO_TALLY
+    bounds = [0, *sorted(cut for cut in cuts if cut < n_frames), n_frames]
+    for start, stop in pairwise(bounds):
+        part = slice(start, stop)
+        statistics = block_statistics(
+            images[part], present[part], quabos, blocks, windows, start, max_frames
+        )
+        found[statistics.rows] = statistics.medians
+        open_tally = merge_tallies([open_tally, statistics.partial])
+        settled = settle(open_tally, n_blocks, windows.lie_within(0, stop))
+        found[settled.rows] = settled.medians
+        open_tally = settled.partial
+    assert len(open_tally.keys) == 0
+    keep = present[:, quabos]
+    for row, (start, stop) in enumerate(
+        zip(windows.starts[:, 0], windows.stops[:, 0], strict=True)
+    ):
+        for block in range(n_blocks):
+            pixels = blocks == block
+            values = images[start:stop, pixels][keep[start:stop, pixels]]
+            expected = np.median(values) if values.size else np.nan
+            np.testing.assert_equal(found[row, block], expected)
 
 
 @given(
