@@ -81,31 +81,33 @@ def partitioned_medians(values: npt.NDArray[np.int32]) -> Floats:
 
 
 def few_medians_and_sigmas(values: Ints) -> tuple[Floats, Floats]:
-    """Return the median and the population standard deviation of each pixel of few frames.
+    """Return the median and the population standard deviation of each pixel in windows.
 
-    The same numbers as from a `Tally`, sooner where the frames are few.
+    The same numbers as from a `Tally`, sooner where the frames of a window are few.
 
     Parameters
     ----------
-    values : ndarray of int, shape (n_frames, n_pixels)
+    values : ndarray of int, shape (n_windows, n_frames, n_pixels)
         Of at most 16 bits; no more than 2**20 frames.
 
     Returns
     -------
-    median, sigma : ndarray of float64, shape (n_pixels,)
+    median, sigma : ndarray of float64, shape (n_windows, n_pixels)
         NaN where there is no frame.
     """
-    n_frames, n_pixels = values.shape
+    n_windows, n_frames, n_pixels = values.shape
+    shape = (n_windows, n_pixels)
     if n_frames == 0:
-        return np.full(n_pixels, np.nan), np.full(n_pixels, np.nan)
-    by_pixel = values.T.astype(np.int32, order="C")
-    # Whole numbers below 2**53, so that these sums are exact.
+        return np.full(shape, np.nan), np.full(shape, np.nan)
+    by_pixel = values.transpose(0, 2, 1).astype(np.int32, order="C").reshape(-1, n_frames)
     distances = by_pixel.astype(np.float64)
     median = partitioned_medians(by_pixel)
+    # Whole numbers below 2**53, so that these sums are exact.
     distances -= np.floor(median)[:, np.newaxis]
     sums = distances.sum(axis=1).astype(np.int64)
     squares = np.einsum("ij,ij->i", distances, distances).astype(np.int64)
-    return median, population_sigma(np.full(n_pixels, n_frames), sums, squares)
+    sigma = population_sigma(np.full(len(median), n_frames), sums, squares)
+    return median.reshape(shape), sigma.reshape(shape)
 
 
 def population_sigma(n_values: Int64, sums: Int64, squares: Int64) -> Floats:

@@ -124,16 +124,22 @@ def pulse_statistics(
         rows = windows.rows_of(board, at + first_frame)
         counts = at + first_frame < stops[rows]
         at, rows = at[counts], rows[counts]
-        for row, chosen in zip(*_split(rows, at), strict=True):
-            if is_whole[row] and len(chosen) <= max_frames:
-                here = None if present is None else present[chosen]
-                median, sigma = _window_statistics(images[chosen], here, quabos)
-                parts.append(Statistics(np.array([row]), median[None], sigma[None], NO_TALLY))
-            else:
+        found, starts, sizes = np.unique(rows, return_index=True, return_counts=True)
+        for run in _alike(starts, starts + sizes, is_whole[found], max_frames):
+            chosen = at[starts[run[0]] : starts[run[-1]] + sizes[run[-1]]]
+            if not is_whole[found[run[0]]] or len(chosen) > max_frames:
                 builder = TallyBuilder(np.arange(n_pixels))
                 tally = _count(builder, images, chosen, present, quabos, max_frames)
-                shifted = tally.regrouped(tally.groups + row * n_pixels)
+                shifted = tally.regrouped(tally.groups + found[run[0]] * n_pixels)
                 parts.append(settle(shifted, n_pixels, is_whole))
+            elif present is None or present[chosen].all():
+                values = images[chosen].reshape(len(run), -1, n_pixels)
+                parts.append(Statistics(found[run], *few_medians_and_sigmas(values), NO_TALLY))
+            else:
+                for place in run.tolist():
+                    here = at[starts[place] : starts[place] + sizes[place]]
+                    masked = _masked_statistics(images[here], present[here], quabos)
+                    parts.append(Statistics(found[[place]], *masked, NO_TALLY))
     return join_statistics(parts, n_pixels)
 
 
@@ -169,7 +175,7 @@ def block_statistics(
     is_whole = windows.lie_within(first_frame, first_frame + len(images))
     n_cut = np.concatenate(([0], np.cumsum(~present.all(axis=1))))
     parts = []
-    for rows in _alike(starts, stops, is_whole, min(max_frames, _FRAMES_TOGETHER)):
+    for rows in _alike(starts, stops, is_whole, max_frames):
         frames = slice(int(starts[rows[0]]), int(stops[rows[-1]]))
         n_frames = frames.stop - frames.start
         if not is_whole[rows[0]] or n_frames > max_frames:
@@ -220,32 +226,13 @@ def _medians_alone(rows: Int64, medians: Floats) -> Statistics:
     return Statistics(rows, medians, np.full(medians.shape, np.nan), NO_TALLY)
 
 
-def _split(rows: Int64, at: Int64) -> tuple[list[int], list[Int64]]:
-    """Cut ``at`` where ``rows`` changes; return the row of each part, and the parts."""
-    if not len(rows):
-        return [], []
-    cuts = np.flatnonzero(np.diff(rows)) + 1
-    return rows[[0, *cuts]].tolist(), np.split(at, cuts)
-
-
-def _window_statistics(images: Ints, present: Bools | None, quabos: Ints) -> tuple[Floats, Floats]:
-    """Return the medians and sigmas of frames that are few."""
-    if present is None or present.all():
-        return few_medians_and_sigmas(images)
-    median, sigma = np.empty(images.shape[1]), np.empty(images.shape[1])
-    for quabo in range(present.shape[1]):
-        pixels = np.flatnonzero(quabos == quabo)
-        values = images[present[:, quabo]][:, pixels]
-        median[pixels], sigma[pixels] = few_medians_and_sigmas(values)
-    return median, sigma
-
-
 def _alike(starts: Int64, stops: Int64, is_whole: Bools, max_frames: int) -> list[Int64]:
     """Cut the windows that have frames here into runs that can be worked on together.
 
     Those of a run are whole, of one length, and have at most ``max_frames`` frames in all; others
     are alone.
     """
+    max_frames = min(max_frames, _FRAMES_TOGETHER)
     here = np.flatnonzero(starts < stops)
     sizes, whole = (stops - starts)[here], is_whole[here]
     cuts = np.flatnonzero((np.diff(sizes) != 0) | ~whole[1:] | ~whole[:-1]) + 1
@@ -254,6 +241,17 @@ def _alike(starts: Int64, stops: Int64, is_whole: Bools, max_frames: int) -> lis
         step = max(1, max_frames // int(stops[run[0]] - starts[run[0]])) if len(run) else 1
         runs += [run[begin : begin + step] for begin in range(0, len(run), step)]
     return runs
+
+
+def _masked_statistics(images: Ints, present: Bools, quabos: Ints) -> tuple[Floats, Floats]:
+    """Return medians and sigmas (1, n_pixels) of one window of which quabos are masked."""
+    shape = (1, images.shape[1])
+    median, sigma = np.empty(shape), np.empty(shape)
+    for quabo in range(present.shape[1]):
+        pixels = np.flatnonzero(quabos == quabo)
+        values = images[present[:, quabo]][np.newaxis, :, pixels]
+        median[:, pixels], sigma[:, pixels] = few_medians_and_sigmas(values)
+    return median, sigma
 
 
 def _block_medians(values: Ints, block_pixels: Int64) -> Floats:

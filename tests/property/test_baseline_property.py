@@ -122,8 +122,8 @@ def test_merged_tallies_give_numpys_median_and_sigma(drawn):
         if len(known):
             assert median[pixel] == np.median(known)
             np.testing.assert_allclose(sigma[pixel], known.std(), rtol=1e-9, atol=1e-9)
-            alone = few_medians_and_sigmas(known[:, np.newaxis])
-            assert (alone[0][0], alone[1][0]) == (median[pixel], sigma[pixel])
+            alone = few_medians_and_sigmas(known[np.newaxis, :, np.newaxis])
+            assert (alone[0][0, 0], alone[1][0, 0]) == (median[pixel], sigma[pixel])
         else:
             assert np.isnan(median[pixel])
             assert np.isnan(sigma[pixel])
