@@ -5,6 +5,7 @@ Missing chunks are errors, never fill values, and TensorStore checks each chunk'
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from panoseti_zarr.model import ArraySpec
 
 _AT_FAULT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
 """How TensorStore's messages begin where what it read is at fault, not the reading."""
+
+_PIECE_BYTES = 8 << 20
+"""Of the images that are read at once: with fewer, threads spend their time in calls of NumPy, for
+which one waits for the other."""
 
 _CHECKSUM = "Digest mismatch"
 """What TensorStore says where the crc32c alone is wrong."""
@@ -88,11 +93,41 @@ def listing_differences(
 
 @dataclass(frozen=True)
 class ChunkFrames:
-    """Frames ``start`` to ``stop`` of a store, which are one chunk: its arrays by path."""
+    """Frames ``start`` to ``stop`` of a store, which are one chunk.
+
+    Attributes
+    ----------
+    start, stop : int
+    arrays : dict of str to ndarray
+        Its arrays but ``images``, by path.
+    images : tensorstore.TensorStore
+        Still to be read, with `read_images`, piece by piece.
+    store : Path
+    images_path : str
+        Of the chunk of ``images``, inside the store.
+    """
 
     start: int
     stop: int
     arrays: dict[str, npt.NDArray[np.generic]]
+    images: Any
+    store: Path
+    images_path: str
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """Yield where parts begin and end: of some inner chunks each, which are not cut."""
+        n_frames, *frame = self.images.chunk_layout.read_chunk.shape
+        piece_bytes = n_frames * math.prod(frame) * self.images.dtype.numpy_dtype.itemsize
+        step = n_frames * max(1, _PIECE_BYTES // piece_bytes)
+        for start in range(self.start, self.stop, step):
+            yield start, min(start + step, self.stop)
+
+    def read_images(self, start: int, stop: int) -> npt.NDArray[np.generic] | Difference:
+        """Read images ``start`` to ``stop`` of the store; as `read_chunk`."""
+        try:
+            return np.ascontiguousarray(self.images[start:stop].read().result())
+        except ValueError as error:
+            return _broken(self.store, self.images_path, "a whole chunk", error, self.start)
 
 
 def n_chunks(description: StoreDescription) -> int:
@@ -101,7 +136,7 @@ def n_chunks(description: StoreDescription) -> int:
 
 
 def read_chunk(store: Path, description: StoreDescription, chunk: int) -> ChunkFrames | Difference:
-    """Read one chunk of every array of a store.
+    """Read one chunk of every array of a store but ``images``, which is opened.
 
     Parameters
     ----------
@@ -128,14 +163,17 @@ def read_chunk(store: Path, description: StoreDescription, chunk: int) -> ChunkF
         array = _open_array(store, spec)
         if isinstance(array, Difference):
             return array
-        futures[spec] = array[start:stop].read()
+        if spec.frame_shape:
+            images, images_path = array, chunk_path(spec, chunk)
+        else:
+            futures[spec] = array[start:stop].read()
     frames: dict[str, npt.NDArray[np.generic]] = {}
     for spec, future in futures.items():
         try:
             frames[spec.path] = np.ascontiguousarray(future.result())
         except ValueError as error:
             return _broken(store, chunk_path(spec, chunk), "a whole chunk", error, start)
-    return ChunkFrames(start, stop, frames)
+    return ChunkFrames(start, stop, frames, images, store, images_path)
 
 
 def _open_array(store: Path, spec: ArraySpec) -> ts.TensorStore | Difference:

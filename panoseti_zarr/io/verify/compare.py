@@ -6,6 +6,7 @@ cluster.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,20 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from panoseti_zarr.errors import InvariantError, SourceChangedError
-from panoseti_zarr.io.verify.chunks import ChunkFrames, n_chunks, read_chunk
-from panoseti_zarr.io.verify.frames import FrameComparer
+from panoseti_zarr.io.verify.chunks import n_chunks, read_chunk
+from panoseti_zarr.io.verify.frames import FrameComparer, Stored
 from panoseti_zarr.io.verify.nodes import Source, StoreDescription
 from panoseti_zarr.io.verify.report import Difference
 from panoseti_zarr.io.verify.sources import ObservedFile, open_file, sources_in
-from panoseti_zarr.model import Product
+from panoseti_zarr.model import FrameLayout, Product
 
-_BLOCK_BYTES = 2 << 20
-"""Frame bytes compared at once: with what is made of them they stay in the cache."""
+_BLOCK_BYTES = 11 << 20
+"""Frame bytes compared at once: those of the images that are read at once, in all products."""
 
 _MOST_THREADS = 4
-"""Each holds a chunk; more would wait for the disk."""
+"""More would wait for the disk."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +77,31 @@ def compare_chunk(work: ChunkWork) -> Difference | None:
     chunk = read_chunk(work.store, work.description, work.chunk)
     if isinstance(chunk, Difference):
         return chunk
-    if work.observed is None:
-        return None
-    sources = work.description.sources
-    for source, start, stop in sources_in(sources, chunk.start, chunk.stop):
-        file = work.observed.get(source.name)
-        n_frames = file.n_frames if file else 0
-        if file is None or n_frames < source.n_frames:
-            note = "the file does not have the frames of the store"
-            return Difference("source_files", source.n_frames, n_frames, note, start, source.name)
-        found = _compare(file, source, chunk, range(start, stop), work.description.product)
-        if found:
-            return found
+    with contextlib.ExitStack() as stack:
+        files: dict[str, _OpenFile] = {}
+        for start, stop in chunk.pieces():
+            images = chunk.read_images(start, stop)
+            if isinstance(images, Difference):
+                return images
+            if work.observed is None:
+                continue
+            here = slice(start - chunk.start, stop - chunk.start)
+            stored = {path: array[here] for path, array in chunk.arrays.items()}
+            stored["images"] = images
+            for source, first, last in sources_in(work.description.sources, start, stop):
+                file = work.observed.get(source.name)
+                n_frames = file.n_frames if file else 0
+                if file is None or n_frames < source.n_frames:
+                    note = "the file does not have the frames of the store"
+                    return Difference(
+                        "source_files", source.n_frames, n_frames, note, first, source.name
+                    )
+                if source.name not in files:
+                    product = work.description.product
+                    files[source.name] = stack.enter_context(_opened(file, source, product))
+                part = {p: array[first - start : last - start] for p, array in stored.items()}
+                if found := files[source.name].first_difference(first, part):
+                    return found
     return None
 
 
@@ -105,31 +120,45 @@ def compare_in_threads(works: Iterable[ChunkWork]) -> Difference | None:
             threads.shutdown(cancel_futures=True)
 
 
-def _compare(
-    file: ObservedFile, source: Source, chunk: ChunkFrames, frames: range, product: Product
-) -> Difference | None:
-    """Compare the frames that a chunk has of one file; ``frames`` counts within the store."""
-    layout = file.layout
-    if layout is None:
+class _OpenFile:
+    """A frame file, open for comparing frames of the store with its own."""
+
+    def __init__(self, fd: int, layout: FrameLayout, source: Source, product: Product) -> None:
+        self._fd = fd
+        self._frame_bytes = layout.frame_bytes
+        self._source = source
+        self._comparer = FrameComparer(layout, product)
+        self._buffer = bytearray()
+
+    def first_difference(self, first_frame: int, stored: Stored) -> Difference | None:
+        """Compare frames of the store, from ``first_frame`` of it on, block by block."""
+        n_frames = len(stored["images"])
+        block_frames = max(1, _BLOCK_BYTES // self._frame_bytes)
+        for start in range(0, n_frames, block_frames):
+            stop = min(start + block_frames, n_frames)
+            in_file = first_frame + start - self._source.first_frame
+            frames = self._read(in_file, stop - start)
+            part = {path: array[start:stop] for path, array in stored.items()}
+            if found := self._comparer.first_difference(frames, part):
+                name = self._source.name
+                return found.placed(first_frame + start, name, in_file, self._frame_bytes)
+        return None
+
+    def _read(self, frame_index: int, n_frames: int) -> npt.NDArray[np.uint8]:
+        n_bytes = n_frames * self._frame_bytes
+        if len(self._buffer) < n_bytes:
+            self._buffer = bytearray(n_bytes)
+        block = memoryview(self._buffer)[:n_bytes]
+        _read_into(self._fd, block, frame_index * self._frame_bytes)
+        return np.frombuffer(block, np.uint8).reshape(n_frames, self._frame_bytes)
+
+
+@contextlib.contextmanager
+def _opened(file: ObservedFile, source: Source, product: Product) -> Iterator[_OpenFile]:
+    if file.layout is None:
         raise InvariantError("a file with frames has no layout", path=source.name)
-    comparer = FrameComparer(layout, product)
-    block_frames = max(1, _BLOCK_BYTES // layout.frame_bytes)
-    buffer = bytearray(min(block_frames, len(frames)) * layout.frame_bytes)
     with open_file(file.path) as fd:
-        for start in frames[::block_frames]:
-            stop = min(start + block_frames, frames.stop)
-            in_file = start - source.first_frame
-            block = memoryview(buffer)[: (stop - start) * layout.frame_bytes]
-            _read_into(fd, block, in_file * layout.frame_bytes)
-            file_frames = np.frombuffer(block, np.uint8).reshape(stop - start, layout.frame_bytes)
-            stored = {
-                path: array[start - chunk.start : stop - chunk.start]
-                for path, array in chunk.arrays.items()
-            }
-            found = comparer.first_difference(file_frames, stored)
-            if found:
-                return found.placed(start, source.name, in_file, layout.frame_bytes)
-    return None
+        yield _OpenFile(fd, file.layout, source, product)
 
 
 def _read_into(fd: int, block: memoryview, byte_offset: int) -> None:

@@ -22,7 +22,6 @@ Bytes2D = npt.NDArray[np.uint8]
 Stored = Mapping[str, npt.NDArray[np.generic]]
 """Frames of the store: its arrays by path, all of one length along time."""
 
-_BLANK, _ZERO = ord(" "), ord("0")
 _UINT32_MAX = 0xFFFF_FFFF
 
 
@@ -190,17 +189,38 @@ def _print_right_aligned(
     if values.dtype == np.int64:
         fits = (values >= 0) & (values <= _UINT32_MAX)  # type: ignore[operator]
     rest = values.astype(np.uint32)
-    last = columns.shape[1] - 1
-    for column in range(last, -1, -1):
-        if column < last and not rest.any():
-            columns[:, : column + 1] = _BLANK
-            break
-        tenth = rest // np.uint32(10)
-        digit = (rest - tenth * np.uint32(10)).astype(np.uint8) + np.uint8(_ZERO)
-        columns[:, column] = digit if column == last else np.where(rest == 0, _BLANK, digit)
-        rest = tenth
+    stop = columns.shape[1]
+    texts = _LAST_FOUR
+    while stop > 0:
+        if (rest == rest[:1]).all():
+            # The same digits in every frame, as of most seconds: printed once.
+            text = f"{rest[0]:{stop}d}" if rest[0] or texts is _LAST_FOUR else " " * stop
+            columns[:, :stop] = np.frombuffer(text[:stop].encode(), np.uint8)
+            fits &= len(text) == stop
+            return fits
+        higher = rest // np.uint32(10_000)
+        four = rest - higher * np.uint32(10_000)
+        width = min(stop, 4)
+        fits &= (four < 10**width) | (width == 4)
+        # Blanks, not zeros, where no digit is to the left.
+        printed = texts.take(four + (higher == 0) * np.uint32(10_000), mode="clip")
+        columns[:, stop - width : stop] = printed.view(np.uint8).reshape(-1, 4)[:, 4 - width :]
+        rest, stop, texts = higher, stop - width, _UPPER_FOUR
     fits &= rest == 0
     return fits
+
+
+def _four_digits(no_number: str) -> npt.NDArray[np.uint32]:
+    """Return the four bytes of each number to 9999 with zeros before, then with blanks before.
+
+    Of the latter 0 is printed as ``no_number``.
+    """
+    lines = [f"{number:04d}" for number in range(10_000)]
+    lines += [no_number, *(f"{number:4d}" for number in range(1, 10_000))]
+    return np.frombuffer("".join(lines).encode(), np.uint32)
+
+
+_LAST_FOUR, _UPPER_FOUR = _four_digits("   0"), _four_digits("    ")
 
 
 def _first_unequal(
