@@ -14,12 +14,28 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tensorstore
 
-from panoseti_zarr.io.arrays import open_array, read_into
+from panoseti_zarr.io.allocator import keep_freed_memory
 from panoseti_zarr.io.buffers import scratch
 from panoseti_zarr.io.durable import sync_file
+
+keep_freed_memory()
+
+
+def open_array(store: Path, document: dict[str, object]) -> Any:
+    """Open the images of a store as their document says, whatever is there."""
+    spec = {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": f"{store}/images/"},
+        "metadata": document,
+    }
+    context = tensorstore.Context({"file_io_sync": False, "data_copy_concurrency": {"limit": 2}})
+    opened = tensorstore.open(spec, open=True, assume_metadata=True, context=context)
+    return opened.result()
 
 
 def main(l0: Path, l1: Path, out: Path) -> None:
@@ -34,7 +50,8 @@ def main(l0: Path, l1: Path, out: Path) -> None:
     def read(index: int) -> np.ndarray:
         start, stop = index * step, min((index + 1) * step, n_frames)
         images = scratch("raw", (stop - start, *frame), dtype)
-        read_into(open_array(l0, "images", source)[start:stop], images)
+        target_array = tensorstore.array(images, copy=False, write=True)
+        target_array.write(open_array(l0, source)[start:stop]).result()
         return images
 
     def write(index: int) -> None:
@@ -48,7 +65,7 @@ def main(l0: Path, l1: Path, out: Path) -> None:
                 part = slice(first, min(first + 256, len(images)))
                 np.subtract(images[part], images[0], out=pixels[part], dtype=np.float32)
                 np.divide(pixels[part], np.float32(1.5), out=pixels[part])
-        array = open_array(out, "images", {**target, "shape": [start + step, *frame]})
+        array = open_array(out, {**target, "shape": [start + step, *frame]})
         chunk = array[start : start + step]
         chunk.write(pixels, can_reference_source_data_indefinitely=True).result()
         sync_file(out / f"images/c/{index}/0/0")

@@ -53,7 +53,8 @@ class PieceCodec:
         Raises
         ------
         CorruptDataError
-            They are not as `panoseti_zarr.io.zarr_metadata.codec_chain` makes them.
+            They are not as `panoseti_zarr.io.zarr_metadata.codec_chain` makes them, or made them
+            (``zstd`` alone).
         """
         names = [codec["name"] for codec in codecs]
         has_checksum = names[-1] == "crc32c"

@@ -45,28 +45,34 @@ def codec_chain(
     checksum : bool
         Put a crc32c behind each encoded chunk, so that bit rot is an error, not data.
     bitshuffle : bool
-        For ``blosc-lz4``: transpose bits before compression instead of bytes.
+        For ``blosc-lz4`` and ``zstd``: transpose bits before compression instead of bytes.
     """
     chain: list[Json] = [{"name": "bytes"}]
     if dtype.itemsize > 1:
         chain[0]["configuration"] = {"endian": "little"}
-    if codec == "blosc-lz4":
+    if codec in ("blosc-lz4", "zstd"):
         shuffle = "bitshuffle" if bitshuffle else "shuffle" if dtype.itemsize > 1 else "noshuffle"
         configuration = {
-            "cname": "lz4",
-            "clevel": level,
+            "cname": codec.removeprefix("blosc-"),
+            "clevel": level if codec == "blosc-lz4" else _blosc_level(level),
             "shuffle": shuffle,
             "typesize": dtype.itemsize,
             "blocksize": 0,
         }
         chain.append({"name": "blosc", "configuration": configuration})
-    elif codec == "zstd":
-        chain.append({"name": "zstd", "configuration": {"level": level, "checksum": False}})
     elif codec == "gzip":
         chain.append({"name": "gzip", "configuration": {"level": level}})
     if checksum:
         chain.append({"name": "crc32c"})
     return chain
+
+
+def _blosc_level(zstd_level: int) -> int:
+    """Return the level at which Blosc's zstd has the level that is asked for, or the next higher.
+
+    Blosc's level c is zstd's 2 c - 1, but for 9, which is zstd's 22; zstd's 0 is its default, 3.
+    """
+    return min(9, (zstd_level or 3) // 2 + 1)
 
 
 def sharded(codecs: list[Json], inner_shape: Sequence[int]) -> list[Json]:

@@ -82,6 +82,20 @@ def test_we_read_any_frames_of_what_others_write(
     assert np.array_equal(found, values[first : first + len(found)])
 
 
+def test_zstd_without_blosc_goes_on(tmp_path):
+    """Stores of earlier versions have zstd alone; their chunks are still written and read."""
+    document = image_document(7, inner_chunk=0)
+    zstd = {"name": "zstd", "configuration": {"level": 3, "checksum": False}}
+    document["codecs"] = [document["codecs"][0], zstd, document["codecs"][-1]]
+    values = images(7)
+    path = write(tmp_path, document, values)
+    assert np.array_equal(opened(tmp_path).read().result(), values)
+    found = np.empty_like(values)
+    with open_chunk(str(path), document) as chunk:
+        chunk.read(0, found)
+    assert np.array_equal(found, values)
+
+
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("inner_chunk", [0, 4])
 def test_no_flipped_bit_is_read(tmp_path, codec, inner_chunk):

@@ -135,7 +135,7 @@ OLD_STORE = (
     ("fsync", 2, "{name}"),
     ("renameat,renameat2", 5, None),
     ("renameat,renameat2", 15, None),
-    ("write", 2, ".staging/{name}/documents/0"),
+    ("writev", 2, ".staging/{name}/documents/0"),
 )
 
 
