@@ -9,7 +9,7 @@ from panoseti_zarr.cluster.executor import Executor, P, T
 
 
 class InProcessExecutor(Executor):
-    """Runs tasks in ``n_threads`` threads; NumPy and TensorStore release the interpreter lock."""
+    """Runs tasks in ``n_threads`` threads; NumPy and the codecs release the interpreter lock."""
 
     def __init__(self, n_threads: int) -> None:
         self._n_threads = n_threads

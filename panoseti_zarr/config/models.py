@@ -139,8 +139,8 @@ class PffToZarrConfig(Section):
     codec: Codec = Field(default="blosc-lz4", description="Compression of the chunks.")
     level: Level = Field(
         default=1,
-        description="Compression level: 0 to 9 (`blosc-lz4`, `gzip`), 0 to 22 (`zstd`; of even ones "
-        "and those above 15 the next that Blosc has).",
+        description="Compression level: 0 to 9 (`blosc-lz4`, `gzip`), 0 to 22 (`zstd`; of even "
+        "ones and those above 15 the next that Blosc has).",
     )
     # Blosc compresses at most 2^31 - 17 bytes at once; 10^6 frames of 2048 B stay below.
     time_chunk: int = Field(
@@ -203,8 +203,8 @@ class BaselineSubtractConfig(Section):
     codec: Codec = Field(default="blosc-lz4", description="Compression of the chunks.")
     level: Level = Field(
         default=5,
-        description="Compression level: 0 to 9 (`blosc-lz4`, `gzip`), 0 to 22 (`zstd`; of even ones "
-        "and those above 15 the next that Blosc has).",
+        description="Compression level: 0 to 9 (`blosc-lz4`, `gzip`), 0 to 22 (`zstd`; of even "
+        "ones and those above 15 the next that Blosc has).",
     )
     # Half of time_chunk's limit: L1 pixels are float32.
     compute_chunk_size: int = Field(

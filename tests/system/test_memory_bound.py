@@ -64,6 +64,16 @@ def test_a_longer_stream_takes_no_more(peaks, command, most):
 
 
 def test_the_formula_of_the_readme(peaks):
-    """110 MB, and for each task that runs at once twice the bytes of a chunk's frames."""
-    bound = 110e6 + N_TASKS * 2 * TIME_CHUNK * FRAME_BYTES
+    """80 MB, and for each task that runs at once 20 MB and 100 bytes a frame of its chunk."""
+    bound = 80e6 + N_TASKS * (20e6 + 100 * TIME_CHUNK)
     assert max(convert for convert, _ in peaks.values()) < bound
+
+
+def test_the_formula_of_the_readme_without_inner_chunks(tmp_path):
+    """80 MB, and for each task that runs at once twice the bytes of a chunk's frames."""
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG.replace("num_workers", "inner_chunk = 0\nnum_workers"))
+    words = ("simulate", tmp_path, "--product", "img16", "--frames", 4 * TIME_CHUNK)
+    done = subprocess.run([*COMMAND, *map(str, words)], check=True, capture_output=True, text=True)
+    peak = peak_bytes("convert", done.stdout.strip(), tmp_path / "l0", config)
+    assert peak < 80e6 + N_TASKS * 2 * TIME_CHUNK * FRAME_BYTES
