@@ -118,9 +118,9 @@ L0_MUTANTS = (
              f"{WRITER}::test_a_store_moved_while_it_is_written",
              "        there = os.fstat(self._store_fd)\n"),
     left_out("a store that vanished taken for a corrupt one", TASKS,
-             '            if os.path.exists(f"{job.store}/{ZARR_JSON}"):\n                raise\n',
+             '        if os.path.exists(f"{job.store}/{ZARR_JSON}"):\n            raise\n',
              f"{WRITER}::test_a_store_deleted_before_its_partial_chunk_is_compared",
-             "            raise\n"),
+             "        raise\n"),
     # Who writes.
     left_out("no lock", STORE, "            cleanup.enter_context(store_lock(l0_dir, name))\n",
              f"{INGEST_TESTS}::test_two_writers"),

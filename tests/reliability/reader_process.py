@@ -1,7 +1,8 @@
 """A process that reads a store again and again while it is written, and checks what it sees.
 
 Run with a directory that holds ``reference.npz`` and, one after the other, ``l0_0``, ``l0_1``, …,
-each with one store; it ends when there is a file ``stop``, with one JSON object on stdout.
+each with one store; it ends when there is a file ``stop``, with one JSON object on stdout. A file
+``n_reads`` says how far it is.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main() -> None:
         n_advances += n_found > n_frames
         n_frames = n_found
         n_reads += 1
+        (root / "n_reads").write_text(str(n_reads))
     print(json.dumps({"n_stores": n_stores, "n_reads": n_reads, "n_advances": n_advances}))  # noqa: T201 - its result
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,15 +73,30 @@ def test_a_reader_while_an_l1_store_is_made_anew(first_l1, place, request, count
     assert counts["n_reads"] - counts["n_across"] > n_stores
 
 
-def ingest_file_by_file(run, growing, l0_dir):
-    """Ingest a run whose files come one by one: the store opens again for each."""
+def ingest_file_by_file(run, growing, l0_dir, reader, place):
+    """Ingest a run whose files come one by one: the store opens again for each.
+
+    After every third file a reader is waited for, however slow it is, to have read once more.
+    """
     shutil.copytree(run, growing, ignore=shutil.ignore_patterns("*dp_*.pff"))
     n_commits = 0
-    for file in frame_files(run):
+    for number, file in enumerate(frame_files(run)):
         shutil.copy2(file, growing)
         result = ingest(growing, l0_dir, SETTINGS)
         n_commits = read_state(result.store_path).commit
+        n_reads = reads_of(place)
+        while number % 3 == 2 and reads_of(place) == n_reads:
+            assert reader.poll() is None, reader.communicate()[1]
+            time.sleep(0.001)
     return n_commits
+
+
+def reads_of(place):
+    """Return how often the reader has read."""
+    try:
+        return int((place / "n_reads").read_text() or 0)
+    except FileNotFoundError:
+        return 0
 
 
 def test_a_reader_of_an_earlier_commit(night, place):
@@ -107,9 +123,9 @@ def test_a_reader_through_a_thousand_commits(place, product, n_wanted, request, 
         text=True,
     ) as reader:
         while n_commits < n_wanted:
-            assert reader.poll() is None, reader.communicate()[1]
             growing = place / f"growing_{n_stores}" / run.name
-            n_commits += ingest_file_by_file(run, growing, place / f"l0_{n_stores}")
+            l0_dir = place / f"l0_{n_stores}"
+            n_commits += ingest_file_by_file(run, growing, l0_dir, reader, place)
             n_stores += 1
         (place / "stop").touch()
         told, stderr = reader.communicate(timeout=60)
