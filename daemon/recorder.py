@@ -129,7 +129,8 @@ class Recorder:
 
     def said(self, log: Log) -> None:
         """Note a log event: there is news, and perhaps something to count."""
-        self._has_news = True
+        # A rescan that finds nothing is said for debugging, and is no news.
+        self._has_news = self._has_news or log.level != "debug"
         if self._metrics is None:
             return
         if log.event == "stream.committed":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 from collections.abc import Iterable
@@ -66,14 +67,16 @@ def list_root(root: Path) -> RootListing:
     refused: list[tuple[str, str]] = []
     try:
         device = os.stat(root).st_dev
-        names = os.listdir(root)
+        with os.scandir(root) as listing:
+            entries = list(listing)
     except OSError as error:
         return RootListing(problem=_root_problem(error))
-    for name in names:
+    for there in entries:
+        name = there.name
         if not name.endswith(RUN_SUFFIX) or name.startswith("."):
             continue
         try:
-            entry = _run_entry(root, name)
+            entry = _run_entry(root, there)
         except CorruptDataError as error:
             refused.append((name, error.message))
         except FileNotFoundError:
@@ -85,7 +88,7 @@ def list_root(root: Path) -> RootListing:
     volume = mount_of(root).volume
     # Oldest first: in this order runs are looked at, and found to be finished.
     runs.sort(key=lambda entry: entry.order)
-    return RootListing("", volume, device, len(names), tuple(runs), tuple(refused))
+    return RootListing("", volume, device, len(entries), tuple(runs), tuple(refused))
 
 
 def look_at_run(
@@ -191,25 +194,38 @@ def is_inside(path: Path, root: Path) -> bool:
     return resolved.is_relative_to(os.path.realpath(root)) and resolved.name == path.name
 
 
-def _run_entry(root: Path, name: str) -> RunEntry | None:
-    """Look at a child of a root; None where it is no run.
+def _run_entry(root: Path, entry: os.DirEntry[str]) -> RunEntry | None:
+    """Look at a child of a root, with one call of the system; None where it is no run.
 
     Raises
     ------
     CorruptDataError
         It is refused.
     """
-    path = root / name
-    if path.is_symlink() and not is_inside(path, root):
+    if entry.is_symlink() and not is_inside(root / entry.name, root):
         raise CorruptDataError("is a link that leads out of the data root, or to another name")
-    status = path.stat()
+    status = entry.stat()
     if not stat.S_ISDIR(status.st_mode):
         return None
+    order, start_ns = _order_of(entry.name)
+    mtime_ns = status.st_mtime_ns
+    return RunEntry(entry.name, mtime_ns, order, mtime_ns if start_ns is None else start_ns)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _order_of(name: str) -> tuple[tuple[int, int, str], int | None]:
+    """Return a run's place in the order of runs, and its start, ns since 1970-01-01 UTC, if any.
+
+    Remembered, because each rescan asks again of every run there is.
+
+    Raises
+    ------
+    CorruptDataError
+        The name cannot safely become part of other names.
+    """
     check_run_name(name)
     start_ns = _start_ns(name)
-    order = (1, 0, name) if start_ns is None else (0, start_ns, name)
-    mtime_ns = status.st_mtime_ns
-    return RunEntry(name, mtime_ns, order, mtime_ns if start_ns is None else start_ns)
+    return ((1, 0, name) if start_ns is None else (0, start_ns, name)), start_ns
 
 
 def _start_ns(name: str) -> int | None:

@@ -20,7 +20,7 @@ def without_user_info(value: Any) -> Any:
     {'why': ['http://10.0.1.1/outlet']}
     """
     if isinstance(value, str):
-        return _USER_INFO.sub("", value)
+        return _USER_INFO.sub("", value) if "://" in value else value
     if isinstance(value, list | tuple):
         return [without_user_info(item) for item in value]
     if isinstance(value, dict):
