@@ -254,7 +254,7 @@ def main() -> None:
     """Simulate, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=400_000, help="of each stream")
-    parser.add_argument("--pairs", type=int, default=5, help="runs of each command")
+    parser.add_argument("--pairs", type=int, default=7, help="runs of each command")
     parser.add_argument("--dir", type=Path, help="work below this directory (default: temporary)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="panoseti-zarr-bench-", dir=options.dir) as name:
