@@ -129,8 +129,12 @@ class Recorder:
 
     def said(self, log: Log) -> None:
         """Note a log event: there is news, and perhaps something to count."""
-        # A rescan that finds nothing is said for debugging, and is no news.
-        self._has_news = self._has_news or log.level != "debug"
+        # A rescan, which is said for debugging, is no news where no run waits for anything.
+        self._has_news = (
+            self._has_news
+            or log.level != "debug"
+            or any(run.is_settling for run in self._state.runs.values())
+        )
         if self._metrics is None:
             return
         if log.event == "stream.committed":

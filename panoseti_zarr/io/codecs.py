@@ -6,6 +6,7 @@ and google-crc32c, which zarr-python uses too.
 
 from __future__ import annotations
 
+import threading
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ keep_freed_memory()
 
 # One call compresses in its caller's thread: the output of several would depend on their timing.
 blosc.use_threads = False
+# What would guard its threads is a semaphore of the system, which a killed worker leaves behind and
+# Python then complains of. There are no threads to guard.
+blosc._MUTEX, blosc._MUTEX_IS_INIT = threading.Lock(), True
 
 _CRC_BYTES = 4
 _WHOLE = 0x48674BC7

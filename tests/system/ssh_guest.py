@@ -44,8 +44,7 @@ def hold_tasks(directory):
             Path(directory, "held").touch()
             while not Path(directory, "go").exists():
                 time.sleep(0.01)
-        elif step == "chunk.durable":
-            Path(directory, "done").touch()
+            Path(directory, "gone").touch()
 
     steps.listen(wait)
 
