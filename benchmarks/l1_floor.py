@@ -32,6 +32,7 @@ def open_array(store: Path, document: dict[str, object]) -> Any:
         "driver": "zarr3",
         "kvstore": {"driver": "file", "path": f"{store}/images/"},
         "metadata": document,
+        "store_data_equal_to_fill_value": True,
     }
     context = tensorstore.Context({"file_io_sync": False, "data_copy_concurrency": {"limit": 2}})
     opened = tensorstore.open(spec, open=True, assume_metadata=True, context=context)
