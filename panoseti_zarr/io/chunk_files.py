@@ -20,13 +20,10 @@ import numpy.typing as npt
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.codecs import PieceCodec
 from panoseti_zarr.io.durable import start_writing, write_all
-from panoseti_zarr.io.zarr_metadata import Json
+from panoseti_zarr.io.zarr_metadata import INDEX_CODECS, Json
 
 _NONE = (1 << 64) - 1
-_INDEX_CODECS: list[Json] = [
-    {"name": "bytes", "configuration": {"endian": "little"}},
-    {"name": "crc32c"},
-]
+_INDEX_CODEC = PieceCodec.of(INDEX_CODECS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class ChunkLayout:
         if is_sharded:
             settings = codecs[0]["configuration"]
             piece_shape, codecs = settings["chunk_shape"], settings["codecs"]
-            if settings["index_codecs"] != _INDEX_CODECS or settings["index_location"] != "end":
+            if settings["index_codecs"] != INDEX_CODECS or settings["index_location"] != "end":
                 raise CorruptDataError("the index of its inner chunks is not as ours")
         dtype = np.dtype(document["data_type"])
         return cls(
@@ -101,9 +98,6 @@ class ChunkLayout:
     def index_bytes(self) -> int:
         """Length of the index, its crc32c in."""
         return 16 * self.n_pieces + 4 if self.is_sharded else 0
-
-
-_INDEX_CODEC = PieceCodec.of(_INDEX_CODECS)
 
 
 class ChunkWriter:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,22 +193,25 @@ def write_baseline(
         for path, document in documents.items():
             if document["node_type"] != "array" or not path.startswith(f"{BASELINE}/"):
                 continue
-            name, shape = path.split("/")[1], document["shape"]
-            has_windows = document["dimension_names"][0] == "window"
-            step = document["chunk_grid"]["configuration"]["chunk_shape"][0]
-            for index, start in enumerate(range(0, shape[0], step)):
-                stop = min(start + step, shape[0])
+            name, n_boards = path.split("/")[1], windows.n_boards
+            for start, stop, target in _chunks(store, path, document):
                 if name in positions:
                     values = positions[name][start:stop].astype(document["data_type"])
-                elif has_windows:
-                    n_boards = windows.n_boards
+                elif document["dimension_names"][0] == "window":
                     values = files.load(name, np.arange(start * n_boards, stop * n_boards))
                 else:
                     values = files.load(name, np.arange(1))
-                target = f"{store}/{chunk_path(path, index, len(shape))}"
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 with new_chunk(target, document) as chunk:
-                    chunk.add(values.reshape(stop - start, *shape[1:]))
+                    chunk.add(values.reshape(stop - start, *document["shape"][1:]))
+
+
+def _chunks(store: str, path: str, document: Json) -> Iterator[tuple[int, int, str]]:
+    """Yield where each chunk of an array begins and ends, along its first dimension, and lies."""
+    length, n_dims = document["shape"][0], len(document["shape"])
+    step = document["chunk_grid"]["configuration"]["chunk_shape"][0]
+    for index, start in enumerate(range(0, length, step)):
+        yield start, min(start + step, length), f"{store}/{chunk_path(path, index, n_dims)}"
 
 
 def _save(staging: str, **values: Any) -> str:

@@ -26,7 +26,6 @@ from panoseti_zarr.io.zarr_metadata import Json, chunk_path
 from panoseti_zarr.model import PRODUCTS, HeaderForm, Product
 
 Ints = npt.NDArray[np.integer]
-Float32s = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 _MOST_FRAMES = 4096

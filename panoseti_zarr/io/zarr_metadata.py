@@ -18,6 +18,12 @@ Json = dict[str, Any]
 
 ZARR_JSON = "zarr.json"
 
+INDEX_CODECS: list[Json] = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "crc32c"},
+]
+"""Of the index of a chunk's inner chunks."""
+
 _LONG_NAMES = {
     "quabo_num": "quadrant board that sent the pulse",
     "pkt_num": "packet counter of the board",
@@ -82,10 +88,7 @@ def sharded(codecs: list[Json], inner_shape: Sequence[int]) -> list[Json]:
     configuration = {
         "chunk_shape": list(inner_shape),
         "codecs": codecs,
-        "index_codecs": [
-            {"name": "bytes", "configuration": {"endian": "little"}},
-            {"name": "crc32c"},
-        ],
+        "index_codecs": INDEX_CODECS,
         "index_location": "end",
     }
     return [{"name": "sharding_indexed", "configuration": configuration}]

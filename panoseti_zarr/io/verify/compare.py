@@ -25,7 +25,7 @@ from panoseti_zarr.io.verify.report import Difference
 from panoseti_zarr.io.verify.sources import ObservedFile, open_file, sources_in
 from panoseti_zarr.model import FrameLayout, Product
 
-_BLOCK_BYTES = 11 << 20
+_BLOCK_BYTES = 12 << 20
 """Frame bytes compared at once: those of the images that are read at once, in all products."""
 
 _MOST_THREADS = 4
@@ -77,8 +77,7 @@ def compare_chunk(work: ChunkWork) -> Difference | None:
     chunk = read_chunk(work.store, work.description, work.chunk)
     if isinstance(chunk, Difference):
         return chunk
-    with contextlib.ExitStack() as stack:
-        files: dict[str, _OpenFile] = {}
+    with _OpenFiles(work.observed or {}, work.description.product) as files:
         for start, stop in chunk.pieces():
             images = chunk.read_images(start, stop)
             if isinstance(images, Difference):
@@ -89,18 +88,8 @@ def compare_chunk(work: ChunkWork) -> Difference | None:
             stored = {path: array[here] for path, array in chunk.arrays.items()}
             stored["images"] = images
             for source, first, last in sources_in(work.description.sources, start, stop):
-                file = work.observed.get(source.name)
-                n_frames = file.n_frames if file else 0
-                if file is None or n_frames < source.n_frames:
-                    note = "the file does not have the frames of the store"
-                    return Difference(
-                        "source_files", source.n_frames, n_frames, note, first, source.name
-                    )
-                if source.name not in files:
-                    product = work.description.product
-                    files[source.name] = stack.enter_context(_opened(file, source, product))
                 part = {p: array[first - start : last - start] for p, array in stored.items()}
-                if found := files[source.name].first_difference(first, part):
+                if found := files.first_difference(source, first, part):
                     return found
     return None
 
@@ -153,12 +142,32 @@ class _OpenFile:
         return np.frombuffer(block, np.uint8).reshape(n_frames, self._frame_bytes)
 
 
-@contextlib.contextmanager
-def _opened(file: ObservedFile, source: Source, product: Product) -> Iterator[_OpenFile]:
-    if file.layout is None:
-        raise InvariantError("a file with frames has no layout", path=source.name)
-    with open_file(file.path) as fd:
-        yield _OpenFile(fd, file.layout, source, product)
+class _OpenFiles(contextlib.ExitStack):
+    """The frame files of a chunk, each opened when it is first compared with."""
+
+    def __init__(self, observed: Mapping[str, ObservedFile], product: Product) -> None:
+        super().__init__()
+        self._observed = observed
+        self._product = product
+        self._files: dict[str, _OpenFile] = {}
+
+    def first_difference(
+        self, source: Source, first_frame: int, stored: Stored
+    ) -> Difference | None:
+        """Compare frames of the store, from ``first_frame`` of it on, with the file they are of."""
+        file = self._observed.get(source.name)
+        n_frames = file.n_frames if file else 0
+        if file is None or n_frames < source.n_frames:
+            note = "the file does not have the frames of the store"
+            return Difference(
+                "source_files", source.n_frames, n_frames, note, first_frame, source.name
+            )
+        if source.name not in self._files:
+            if file.layout is None:
+                raise InvariantError("a file with frames has no layout", path=source.name)
+            fd = self.enter_context(open_file(file.path))
+            self._files[source.name] = _OpenFile(fd, file.layout, source, self._product)
+        return self._files[source.name].first_difference(first_frame, stored)
 
 
 def _read_into(fd: int, block: memoryview, byte_offset: int) -> None:

@@ -7,6 +7,7 @@ file would print them, and the bytes compared. A header that is not those bytes 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -190,11 +191,12 @@ def _print_right_aligned(
         fits = (values >= 0) & (values <= _UINT32_MAX)  # type: ignore[operator]
     rest = values.astype(np.uint32)
     stop = columns.shape[1]
-    texts = _LAST_FOUR
+    last_four, upper_four = _four_digits("   0"), _four_digits("    ")
+    texts = last_four
     while stop > 0:
         if (rest == rest[:1]).all():
             # The same digits in every frame, as of most seconds: printed once.
-            text = f"{rest[0]:{stop}d}" if rest[0] or texts is _LAST_FOUR else " " * stop
+            text = f"{rest[0]:{stop}d}" if rest[0] or texts is last_four else " " * stop
             columns[:, :stop] = np.frombuffer(text[:stop].encode(), np.uint8)
             fits &= len(text) == stop
             return fits
@@ -205,11 +207,12 @@ def _print_right_aligned(
         # Blanks, not zeros, where no digit is to the left.
         printed = texts.take(four + (higher == 0) * np.uint32(10_000), mode="clip")
         columns[:, stop - width : stop] = printed.view(np.uint8).reshape(-1, 4)[:, 4 - width :]
-        rest, stop, texts = higher, stop - width, _UPPER_FOUR
+        rest, stop, texts = higher, stop - width, upper_four
     fits &= rest == 0
     return fits
 
 
+@functools.cache
 def _four_digits(no_number: str) -> npt.NDArray[np.uint32]:
     """Return the four bytes of each number to 9999 with zeros before, then with blanks before.
 
@@ -218,9 +221,6 @@ def _four_digits(no_number: str) -> npt.NDArray[np.uint32]:
     lines = [f"{number:04d}" for number in range(10_000)]
     lines += [no_number, *(f"{number:4d}" for number in range(1, 10_000))]
     return np.frombuffer("".join(lines).encode(), np.uint32)
-
-
-_LAST_FOUR, _UPPER_FOUR = _four_digits("   0"), _four_digits("    ")
 
 
 def _first_unequal(
