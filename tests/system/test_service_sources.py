@@ -186,10 +186,11 @@ def test_a_retry_looks_at_the_files_first(station):
     assert chunk_digests(store(station, run)) == held
     with file.open("r+b") as opened:
         opened.write(data[:1])
-    n_queued = len(station.find("stream.queued"))
     station.command("retry", "--rebuild", run.name)
     station.wait_for("l1.finished", 2)
-    assert len(station.find("stream.queued")) == n_queued + 1
+    # A rescan may have found the written file, and tried the stream again, before the retry came.
+    told = station.names("run.retried", "stream.queued")
+    assert told[-2:] == ["run.retried", "stream.queued"]
     assert_like_converted(station, run)
     assert station.stop() == 0
 
