@@ -29,7 +29,8 @@ from panoseti_zarr.errors import (
 from panoseti_zarr.io.l1_store import finish_killed
 from panoseti_zarr.io.reader import RunListing, list_run
 from panoseti_zarr.model import TIME_MISSING_NS, StreamKey
-from panoseti_zarr.pipeline.ingest import Commit, ingest_stream
+from panoseti_zarr.pipeline.append import Commit
+from panoseti_zarr.pipeline.ingest import ingest_stream
 from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
 
 Tell = Callable[[Event], None]

@@ -171,6 +171,10 @@ class Identity:
     mtime_ns: int
     ctime_ns: int
 
+    def has_grown_from(self, before: Identity) -> bool:
+        """Whether this may be the same file later: the same inode, and not shorter."""
+        return self.inode == before.inode and self.size_bytes >= before.size_bytes
+
 
 @dataclass(frozen=True)
 class FrameLayout:
@@ -210,7 +214,9 @@ class SourceFile:
     n_frames : int
         Whole frames.
     trailing_bytes : int
-        Bytes after the last whole frame: not 0 means the file was cut short.
+        Bytes after the last whole frame: not 0 means the file was cut short, or grows.
+    may_grow : bool
+        It is being written: the same inode, not shorter, is still this file.
     """
 
     path: str
@@ -220,3 +226,10 @@ class SourceFile:
     layout: FrameLayout | None
     n_frames: int
     trailing_bytes: int
+    may_grow: bool = False
+
+    def is_still(self, identity: Identity) -> bool:
+        """Whether the file that has this identity now is the one that was looked at."""
+        if not self.may_grow:
+            return identity == self.identity
+        return identity.has_grown_from(self.identity)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from panoseti_zarr.config import Config
     from panoseti_zarr.io.reader import RunListing
     from panoseti_zarr.model import StreamKey
+    from panoseti_zarr.pipeline.append import Commit
     from panoseti_zarr.pipeline.convert import StreamOutcome
-    from panoseti_zarr.pipeline.ingest import Commit
 
 INCOMPLETE = 3
 """Exit code: done as far as possible, but a stream is quarantined or a file was cut short."""

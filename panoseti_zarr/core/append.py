@@ -8,7 +8,7 @@ stream opens again. `reconcile` decides whether the files still are what was com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from panoseti_zarr.errors import SourceChangedError
@@ -91,7 +91,10 @@ def first_frames(sources: Sequence[SourceFile]) -> tuple[int, ...]:
 
 
 def reconcile(
-    committed: Sequence[CommittedSource], n_committed: int, sources: Sequence[SourceFile]
+    committed: Sequence[CommittedSource],
+    n_committed: int,
+    sources: Sequence[SourceFile],
+    grown: Collection[int] = (),
 ) -> Reconciled:
     """Hold the files that are there against those whose frames are committed.
 
@@ -103,6 +106,9 @@ def reconcile(
         The store's ``n_frames``.
     sources : sequence of SourceFile
         The files that are there, by seqno, each seqno once.
+    grown : collection of int
+        Seqnos of files that this process saw grow since the commit, the same inode all the time:
+        they are not read again.
 
     Raises
     ------
@@ -129,7 +135,8 @@ def reconcile(
         source = found[entry.seqno]
         stop = min(entry.first_frame + entry.n_frames, n_committed)
         _check_length(entry, source, is_last=entry.seqno == last_seqno)
-        if _differs(entry, source) and stop > entry.first_frame:
+        is_other = _differs(entry, source) and entry.seqno not in grown
+        if is_other and stop > entry.first_frame:
             reread.append((entry.first_frame, stop))
     return Reconciled(n_available, is_removed=False, reread=tuple(reread))
 
@@ -158,7 +165,7 @@ def _differs(entry: CommittedSource, source: SourceFile) -> bool:
 
 
 def plan_chunks(
-    sources: Sequence[SourceFile], n_committed: int, time_chunk: int, *, close: bool
+    sources: Sequence[SourceFile], n_committed: int, time_chunk: int, n_stop: int
 ) -> tuple[ChunkPlan, ...]:
     """List the chunks to write, from the last whole chunk boundary at or below the commit.
 
@@ -170,20 +177,19 @@ def plan_chunks(
         Frames that the store has; must not exceed those of the sources.
     time_chunk : int
         Frames per chunk of this store.
-    close : bool
-        Write the last, partial chunk too. It is then written even where no frame is new: after a
-        crash it may hold more frames than were committed.
+    n_stop : int
+        Frames that the store is to have then, not more than the sources have. Where it is no
+        boundary the last, partial chunk is written too, even where none of its frames is new:
+        after a crash it may hold more frames than were committed.
 
     Returns
     -------
     tuple of ChunkPlan
         In the order in which they must be committed.
     """
-    n_available = sum(source.n_frames for source in sources)
     return tuple(
-        _chunk(sources, index, time_chunk, n_available, n_committed)
-        for index in range(n_committed // time_chunk, -(-n_available // time_chunk))
-        if close or (index + 1) * time_chunk <= n_available
+        _chunk(sources, index, time_chunk, n_stop, n_committed)
+        for index in range(n_committed // time_chunk, -(-n_stop // time_chunk))
     )
 
 
@@ -205,10 +211,10 @@ def plan_reread(
 
 
 def _chunk(
-    sources: Sequence[SourceFile], index: int, time_chunk: int, n_available: int, n_committed: int
+    sources: Sequence[SourceFile], index: int, time_chunk: int, n_stop: int, n_committed: int
 ) -> ChunkPlan:
     start = index * time_chunk
-    stop = min(start + time_chunk, n_available)
+    stop = min(start + time_chunk, n_stop)
     n_compare = max(0, n_committed - start)
     return ChunkPlan(index, start, stop, n_compare, _segments(sources, start, stop))
 

@@ -150,5 +150,5 @@ def _fill(fd: int, buffer: npt.NDArray[np.uint8], offset: int) -> bool:
 
 
 def _check_identity(fd: int, segment: Segment) -> None:
-    if identity_of(os.fstat(fd)) != segment.source.identity:
+    if not segment.source.is_still(identity_of(os.fstat(fd))):
         raise SourceChangedError("file changed while it was read", path=segment.source.name)

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class RunListing:
         Of the run directory, links resolved.
     name : str
         Its whole last name.
+    beside : tuple of Path
+        Other directories whose frame files are the run's too: on a DAQ node they grow there.
     streams : dict of StreamKey to tuple of FrameFile
         The non-empty files of each stream, by seqno.
     empty_files : tuple of FrameFile
@@ -59,6 +62,7 @@ class RunListing:
     streams: dict[StreamKey, tuple[FrameFile, ...]]
     empty_files: tuple[FrameFile, ...]
     refused: tuple[tuple[str, StreamKey | None, str], ...]
+    beside: tuple[Path, ...] = ()
 
     @property
     def keys(self) -> tuple[StreamKey, ...]:
@@ -68,8 +72,12 @@ class RunListing:
 
     def gaps(self, key: StreamKey) -> tuple[int, ...]:
         """Return the missing seqnos of a stream."""
-        files = (*self.streams.get(key, ()), *self.empty_files)
-        return missing_seqnos({file.name.seqno for file in files if file.name.key == key})
+        return missing_seqnos({file.name.seqno for file in self.files(key)})
+
+    def files(self, key: StreamKey) -> tuple[FrameFile, ...]:
+        """Return all files of a stream, empty ones too, by seqno."""
+        empty = (file for file in self.empty_files if file.name.key == key)
+        return tuple(sorted((*self.streams.get(key, ()), *empty), key=_order))
 
 
 def identity_of(status: os.stat_result) -> Identity:
@@ -77,8 +85,15 @@ def identity_of(status: os.stat_result) -> Identity:
     return Identity(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def list_run(path: Path) -> RunListing:
+def list_run(path: Path, beside: tuple[Path, ...] = ()) -> RunListing:
     """List the frame files of a run directory; any directory will do.
+
+    Parameters
+    ----------
+    path : Path
+    beside : tuple of Path
+        Directories whose frame files are the run's too. Of two files of one name, a file and its
+        copy, the longer one counts, the run's own where they are alike.
 
     Raises
     ------
@@ -100,25 +115,47 @@ def list_run(path: Path) -> RunListing:
     streams: dict[StreamKey, list[FrameFile]] = {}
     empty: list[FrameFile] = []
     refused: list[tuple[str, StreamKey | None, str]] = []
-    for name in names:
-        parsed = None
-        try:
-            parsed = parse_frame_file_name(name)
-            file = _look_at(resolved, name, parsed) if parsed else None
-        except CorruptDataError as error:
-            refused.append((name, parsed.key if parsed else None, error.message))
-            continue
+    found = {name: _frame_file(resolved, name, refused) for name in names}
+    for directory in beside:
+        for name in _names_in(directory):
+            file, other = found.get(name), _frame_file(directory, name, refused)
+            if other and (not file or other.identity.size_bytes > file.identity.size_bytes):
+                found[name] = other
+    for file in found.values():
         if file is None:
             continue
         if file.identity.size_bytes == 0:
             empty.append(file)
         else:
             streams.setdefault(file.name.key, []).append(file)
-    ordered = {
-        key: tuple(sorted(files, key=lambda file: (file.name.seqno, file.path.name)))
-        for key, files in sorted(streams.items())
-    }
-    return RunListing(resolved, resolved.name, ordered, tuple(empty), tuple(refused))
+    ordered = {key: tuple(sorted(files, key=_order)) for key, files in sorted(streams.items())}
+    return RunListing(resolved, resolved.name, ordered, tuple(empty), tuple(refused), beside)
+
+
+def _order(file: FrameFile) -> tuple[int, str]:
+    return file.name.seqno, file.path.name
+
+
+def _names_in(directory: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise from_os_error(error, "cannot read the run") from None
+
+
+def _frame_file(
+    directory: Path, name: str, refused: list[tuple[str, StreamKey | None, str]]
+) -> FrameFile | None:
+    """Take the identity of a frame file; None where it is none, or is refused."""
+    parsed = None
+    try:
+        parsed = parse_frame_file_name(name)
+        return _look_at(directory, name, parsed) if parsed else None
+    except CorruptDataError as error:
+        refused.append((name, parsed.key if parsed else None, error.message))
+        return None
 
 
 def _look_at(run: Path, name: str, parsed: FrameFileName) -> FrameFile | None:
@@ -157,34 +194,40 @@ def measure_stream(listing: RunListing, key: StreamKey) -> MeasuredStream:
     SourceChangedError, TransientIOError
         A file is gone, or cannot be read for now.
     """
-    for name, refused_key, reason in listing.refused:
-        if refused_key == key:
-            raise CorruptDataError(reason, path=name)
-    files = listing.streams.get(key, ())
-    for file, after in pairwise(files):
-        if file.name.seqno == after.name.seqno:
-            raise CorruptDataError(
-                f"two files have seqno {file.name.seqno}: {file.path.name}, {after.path.name}"
-            )
+    check_order(listing, key)
     sources: list[SourceFile] = []
-    for file in files:
-        source = _measure(file)
+    for file in listing.streams.get(key, ()):
+        source = measure_file(file)
         if isinstance(source, CorruptDataError):
             return MeasuredStream(tuple(sources), source)
         sources.append(source)
     return MeasuredStream(tuple(sources), None)
 
 
-def _measure(file: FrameFile) -> SourceFile | CorruptDataError:
+def check_order(listing: RunListing, key: StreamKey) -> None:
+    """Check that the files of a stream can be put in order.
+
+    Raises
+    ------
+    CorruptDataError
+        Two have one seqno, or one was refused.
+    """
+    for name, refused_key, reason in listing.refused:
+        if refused_key == key:
+            raise CorruptDataError(reason, path=name)
+    for file, after in pairwise(listing.streams.get(key, ())):
+        if file.name.seqno == after.name.seqno:
+            raise CorruptDataError(
+                f"two files have seqno {file.name.seqno}: {file.path.name}, {after.path.name}"
+            )
+
+
+def measure_file(file: FrameFile) -> SourceFile | CorruptDataError:
     """Measure a file; the error where it has a frame's size and not one readable header."""
     product = PRODUCTS[file.name.key.product]
     size_bytes = file.identity.size_bytes
     with open_source(file.path) as fd:
-
-        def read(byte_offset: int, n_bytes: int) -> bytes:
-            return os.pread(fd, n_bytes, byte_offset)
-
-        layout = find_layout(read, size_bytes, product)
+        layout = find_layout(partial(pread, fd), size_bytes, product)
     if layout is None and size_bytes >= product.today_frame_bytes:
         return CorruptDataError(
             f"no readable {product.name} header in {size_bytes} bytes", path=file.path.name
@@ -199,6 +242,11 @@ def _measure(file: FrameFile) -> SourceFile | CorruptDataError:
         n_frames=n_frames,
         trailing_bytes=size_bytes - (n_frames * layout.frame_bytes if layout else 0),
     )
+
+
+def pread(fd: int, byte_offset: int, n_bytes: int) -> bytes:
+    """Read bytes of a source file, fewer at its end."""
+    return os.pread(fd, n_bytes, byte_offset)
 
 
 @contextmanager
@@ -237,7 +285,7 @@ def check_unchanged(listing: RunListing, key: StreamKey) -> None:
     """
     before = listing.streams.get(key, ())
     try:
-        now = list_run(listing.path).streams.get(key, ())
+        now = list_run(listing.path, listing.beside).streams.get(key, ())
     except InputError as error:
         raise SourceChangedError(error.message, path=listing.name) from None
     if before != now:

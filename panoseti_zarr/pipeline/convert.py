@@ -14,7 +14,8 @@ from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
 from panoseti_zarr.io.durable import ensure_directory
 from panoseti_zarr.io.reader import RunListing
 from panoseti_zarr.model import StreamKey
-from panoseti_zarr.pipeline.ingest import Commit, IngestResult, ingest_stream
+from panoseti_zarr.pipeline.append import Commit
+from panoseti_zarr.pipeline.ingest import IngestResult, ingest_stream
 
 NO_FRAMES = "No valid PFF files found"
 

@@ -26,7 +26,8 @@ from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io import steps
 from panoseti_zarr.io.reader import list_run
-from panoseti_zarr.pipeline.ingest import Commit, ingest_stream
+from panoseti_zarr.pipeline.append import Commit
+from panoseti_zarr.pipeline.ingest import ingest_stream
 
 L1_SETTINGS = {"baseline_window": 10, "baseline_mode": "running"}
 

@@ -22,7 +22,7 @@ from mutant import HERE, PACKAGES, ROOT, Mutant, apply, left_out
 STORE, TASKS = "panoseti_zarr/io/store.py", "panoseti_zarr/io/tasks.py"
 LOCK, DURABLE = "panoseti_zarr/io/lock.py", "panoseti_zarr/io/durable.py"
 FRAMES, APPEND = "panoseti_zarr/io/frames.py", "panoseti_zarr/core/append.py"
-INGEST, FLOW = "panoseti_zarr/pipeline/ingest.py", "panoseti_zarr/pipeline/flow.py"
+INGEST, FLOW = "panoseti_zarr/pipeline/append.py", "panoseti_zarr/pipeline/flow.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"
 ORDER_NEW = f"{ORDER}::test_a_new_store"
@@ -95,11 +95,11 @@ L0_MUTANTS = (
              ORDER_CRASHED, "            self._restore"),
     # What is checked.
     left_out("a task does not check its sources' identities", FRAMES,
-             "    if identity_of(os.fstat(fd)) != segment.source.identity:\n",
+             "    if not segment.source.is_still(identity_of(os.fstat(fd))):\n",
              f"{SOURCES}::test_a_run_that_is_another_while_it_is_read",
              "    if segment is None:\n"),
     left_out("sources not checked before a commit", INGEST,
-             "        check_unchanged(self._listing, self._key)\n"
+             "        self._check_sources()\n"
              "        state = self._writer.state\n        n_before",
              f"{SOURCES}::test_a_change_between_plan_and_commit",
              "        state = self._writer.state\n        n_before"),
@@ -162,9 +162,9 @@ L0_MUTANTS = (
              "            self._remove_chunks_above(state)\n",
              f"{INGEST_TESTS}::test_leftovers_of_a_crash_are_dropped"),
     left_out("a partial chunk ahead of the commit left so at the close", INGEST,
-             "n_committed, time_chunk, close=True)",
+             "n_committed, time_chunk, n_stop)",
              f"{CRASH}::test_a_partial_chunk_ahead_of_the_commit",
-             "n_committed, time_chunk, close=has_new)"),
+             "n_committed, time_chunk, n_stop if has_new else n_stop // time_chunk * time_chunk)"),
     left_out("nothing swept at the end", STORE, "            cleanup.callback(writer.leave)\n",
              f"{CRASH}::test_a_new_store"),
 )  # fmt: skip

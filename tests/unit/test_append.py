@@ -43,14 +43,14 @@ def committed(*sources):
     st.lists(st.integers(0, 30), max_size=5),
     st.integers(1, 12),
     st.data(),
-    st.booleans(),
 )
-def test_plans_cover_the_stream(file_lengths, time_chunk, data, close):
+def test_plans_cover_the_stream(file_lengths, time_chunk, data):
     """Every uncommitted frame is planned once, in order, from a chunk boundary."""
     sources = [source(i, n) for i, n in enumerate(file_lengths)]
     frames = [(s.seqno, k) for s in sources for k in range(s.n_frames)]
     n_committed = data.draw(st.integers(0, len(frames)))
-    plans = plan_chunks(sources, n_committed, time_chunk, close=close)
+    n_stop = data.draw(st.integers(n_committed, len(frames)))
+    plans = plan_chunks(sources, n_committed, time_chunk, n_stop)
     position = n_committed // time_chunk * time_chunk
     for plan in plans:
         assert plan.start == position == plan.index * time_chunk
@@ -62,14 +62,24 @@ def test_plans_cover_the_stream(file_lengths, time_chunk, data, close):
         assert planned == frames[plan.start : plan.stop]
         assert plan.n_compare == max(0, n_committed - plan.start)
         position = plan.stop
-    expected_end = len(frames) if close else len(frames) // time_chunk * time_chunk
-    assert position == max(expected_end, n_committed // time_chunk * time_chunk)
+    assert position == n_stop
 
 
-def test_partial_chunk_waits_for_the_close():
-    """Only whole chunks are planned until the stream closes."""
-    assert [p.stop for p in plan_chunks([source(0, 25)], 0, 10, close=False)] == [10, 20]
-    assert [p.stop for p in plan_chunks([source(0, 25)], 0, 10, close=True)] == [10, 20, 25]
+def test_plans_end_where_they_are_told_to():
+    """The last chunk is whole, or as long as the store is to be."""
+    assert [p.stop for p in plan_chunks([source(0, 25)], 0, 10, 20)] == [10, 20]
+    assert [p.stop for p in plan_chunks([source(0, 25)], 0, 10, 25)] == [10, 20, 25]
+
+
+def test_a_file_that_was_seen_to_grow_is_not_read_again():
+    """Unless it is shorter, or holds fewer frames, than what was committed of it."""
+    before, after = source(0, 15), source(0, 25)
+    assert reconcile(committed(before), 15, [after], {0}).reread == ()
+    assert reconcile(committed(before), 15, [after]).reread == ((0, 15),)
+    with pytest.raises(SourceChangedError, match="shrank"):
+        reconcile(committed(before), 15, [source(0, 14)], {0})
+    with pytest.raises(SourceChangedError, match="had 15 frames"):
+        reconcile(committed(before), 15, [source(0, 14, 10)], {0})
 
 
 def test_a_new_file_follows():

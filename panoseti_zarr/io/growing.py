@@ -1,0 +1,220 @@
+"""The frame files of a run that is being recorded, and what can be read of them.
+
+A file that grows has no identity to rely on but its inode. That one process saw it grow, never
+shorter and always the same inode, stands in for reading again what was committed of it; after a
+restart it is read again once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from panoseti_zarr.core.append import CommittedSource
+from panoseti_zarr.core.growth import count_certain_frames, count_readable_files
+from panoseti_zarr.core.pff import HEADER_END, find_layout, parse_header
+from panoseti_zarr.errors import CorruptDataError, InputError, SourceChangedError
+from panoseti_zarr.io.reader import (
+    FrameFile,
+    MeasuredStream,
+    RunListing,
+    check_order,
+    list_run,
+    measure_file,
+    open_source,
+    pread,
+)
+from panoseti_zarr.model import PRODUCTS, FrameLayout, Identity, Product, SourceFile, StreamKey
+
+_FIRST_HEADER_WITHIN = 16 << 20
+"""Bytes at the start of a growing file in which its first readable header is looked for."""
+
+
+@dataclass(frozen=True)
+class StreamGrowth:
+    """How far the files of a stream have come.
+
+    Attributes
+    ----------
+    key : StreamKey
+    size_bytes : int
+        Of all of them.
+    n_files : int
+        Those that can be read now, the last of which may still grow.
+    """
+
+    key: StreamKey
+    size_bytes: int
+    n_files: int
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A file's identity, and between which monotonic times it was seen to have it."""
+
+    identity: Identity
+    since_s: float
+    until_s: float
+
+
+class GrowingRun:
+    """What this process saw of a run's files. May be used by several threads.
+
+    Parameters
+    ----------
+    settle_s : float
+        Seconds after which a file that rests, and that another one follows, has its final size.
+    """
+
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
+        self._lock = threading.Lock()
+        self._seen: dict[str, _Seen] = {}
+        self._committed: dict[StreamKey, dict[int, Identity]] = {}
+
+    def saw(self, listing: RunListing, began_s: float, ended_s: float) -> tuple[StreamGrowth, ...]:
+        """Take in a listing that was made between two monotonic times."""
+        seen = {}
+        with self._lock:
+            for key in listing.keys:
+                for file in listing.files(key):
+                    name, identity = file.path.name, file.identity
+                    before = self._seen.get(name)
+                    if before is None or before.identity != identity:
+                        seen[name] = _Seen(identity, ended_s, began_s)
+                    else:
+                        seen[name] = replace(before, until_s=began_s)
+            self._seen = seen
+        return tuple(
+            StreamGrowth(
+                key,
+                sum(file.identity.size_bytes for file in listing.streams.get(key, ())),
+                self._n_readable(listing.files(key)),
+            )
+            for key in listing.keys
+        )
+
+    def measure(
+        self, listing: RunListing, key: StreamKey, committed: Sequence[CommittedSource]
+    ) -> MeasuredStream:
+        """Measure the files of a stream that can be read now, of the last one its certain frames.
+
+        Parameters
+        ----------
+        listing : RunListing
+        key : StreamKey
+        committed : sequence of CommittedSource
+            Their frames are certain.
+
+        Raises
+        ------
+        CorruptDataError
+            Files that cannot be put in order.
+        SourceChangedError, TransientIOError
+            A file is gone, or cannot be read for now.
+        """
+        check_order(listing, key)
+        n_known = {entry.seqno: entry.n_frames for entry in committed}
+        files = listing.files(key)
+        files = files[: self._n_readable(files)]
+        sources: list[SourceFile] = []
+        for place, file in enumerate(files):
+            if file.identity.size_bytes == 0:
+                continue
+            if place == len(files) - 1:
+                sources.append(_measure_growing(file, n_known.get(file.name.seqno, 0)))
+                continue
+            source = measure_file(file)
+            if isinstance(source, CorruptDataError):
+                return MeasuredStream(tuple(sources), source)
+            sources.append(source)
+        return MeasuredStream(tuple(sources), None)
+
+    def committed(self, key: StreamKey, sources: Sequence[SourceFile]) -> None:
+        """Note what the last commit of a stream was made of."""
+        growing = {source.seqno: source.identity for source in sources if source.may_grow}
+        with self._lock:
+            self._committed[key] = growing
+
+    def grown(self, listing: RunListing, key: StreamKey) -> frozenset[int]:
+        """Return the seqnos of files that only grew since the commit."""
+        with self._lock:
+            before = self._committed.get(key, {})
+        return frozenset(
+            file.name.seqno
+            for file in listing.streams.get(key, ())
+            if file.name.seqno in before and file.identity.has_grown_from(before[file.name.seqno])
+        )
+
+    def _n_readable(self, files: Sequence[FrameFile]) -> int:
+        is_final = [self._rests(file) for file in files]
+        return count_readable_files([file.name.seqno for file in files], is_final)
+
+    def _rests(self, file: FrameFile) -> bool:
+        with self._lock:
+            seen = self._seen.get(file.path.name)
+        return (
+            seen is not None
+            and seen.identity == file.identity
+            and seen.until_s - seen.since_s >= self._settle_s
+        )
+
+
+def check_grown(listing: RunListing, key: StreamKey, sources: Sequence[SourceFile]) -> None:
+    """Check that a stream's files still are what was measured, one of which may have grown.
+
+    Raises
+    ------
+    SourceChangedError
+        One is gone, shrank or changed, or a new one is not behind them; or the run is gone.
+    TransientIOError
+        The run cannot be read for now.
+    """
+    try:
+        found = list_run(listing.path, listing.beside).streams.get(key, ())
+    except InputError as error:
+        raise SourceChangedError(error.message, path=listing.name) from None
+    now = {file.name.seqno: file for file in found}
+    for source in sources:
+        file = now.pop(source.seqno, None)
+        if file is None or not source.is_still(file.identity):
+            raise SourceChangedError("file changed while the run was read", path=source.name)
+    last_seqno = max((source.seqno for source in sources), default=-1)
+    for file in now.values():
+        if file.name.seqno < last_seqno:
+            raise SourceChangedError("file came while later ones were read", path=file.path.name)
+
+
+def _measure_growing(file: FrameFile, n_known: int) -> SourceFile:
+    """Count the certain frames of a file that is being written."""
+    product = PRODUCTS[file.name.key.product]
+    size_bytes = file.identity.size_bytes
+    with open_source(file.path) as fd:
+        read = partial(pread, fd)
+        layout = find_layout(read, min(size_bytes, _FIRST_HEADER_WITHIN), product)
+        n_frames = 0
+        if layout is not None:
+            beyond_header = size_bytes - layout.header_bytes - 1
+            n_frames = count_certain_frames(
+                partial(_has_good_header, fd, layout, product),
+                beyond_header // layout.frame_bytes + 1,
+                n_known,
+            )
+    return SourceFile(
+        path=str(file.path),
+        name=file.path.name,
+        seqno=file.name.seqno,
+        identity=file.identity,
+        layout=layout,
+        n_frames=n_frames,
+        trailing_bytes=size_bytes - (n_frames * layout.frame_bytes if layout else 0),
+        may_grow=True,
+    )
+
+
+def _has_good_header(fd: int, layout: FrameLayout, product: Product, frame_index: int) -> bool:
+    """Whether a frame of a file has a readable header, and pixels begin behind it."""
+    header = pread(fd, frame_index * layout.frame_bytes, layout.header_bytes + 1)
+    return header.endswith(HEADER_END) and parse_header(header[:-3], product) is not None

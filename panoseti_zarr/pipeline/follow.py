@@ -1,0 +1,116 @@
+"""Append what a stream has so far to its L0 store while it is recorded, and leave it open.
+
+One round of it: measure what can be read for certain, then append as an ingest does. Rounds come
+one after another, some for whole chunks alone, some for the tail too, until the run is finished
+and `panoseti_zarr.pipeline.ingest` closes the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from panoseti_zarr.cluster.executor import Executor
+from panoseti_zarr.config import PffToZarrConfig
+from panoseti_zarr.core.growth import visible_stop
+from panoseti_zarr.core.names import store_name
+from panoseti_zarr.io.growing import GrowingRun, check_grown
+from panoseti_zarr.io.reader import RunListing
+from panoseti_zarr.io.store import open_writer
+from panoseti_zarr.model import SourceFile, StreamKey
+from panoseti_zarr.pipeline.append import Append, Commit, Order
+
+
+@dataclass(frozen=True)
+class FollowResult:
+    """What became of a stream in one round.
+
+    Attributes
+    ----------
+    n_frames : int
+        In the store.
+    next_chunk_bytes : int or None
+        Size of the stream's files at which the next whole chunk can be committed; None where it
+        cannot be told yet.
+    """
+
+    n_frames: int
+    next_chunk_bytes: int | None
+
+
+def follow_stream(
+    listing: RunListing,
+    key: StreamKey,
+    l0_dir: Path,
+    settings: PffToZarrConfig,
+    executor: Executor,
+    growing: GrowingRun,
+    *,
+    with_tail: bool,
+    on_commit: Callable[[Commit], None],
+    stop: Event,
+) -> FollowResult:
+    """Append what a stream that is being recorded has so far.
+
+    Parameters
+    ----------
+    listing : RunListing
+        The run as it stands.
+    key : StreamKey
+        The stream.
+    l0_dir : Path
+        Where the store is, or will be.
+    settings : PffToZarrConfig
+        For a new store; one that exists keeps its own.
+    executor : Executor
+        Runs the tasks.
+    growing : GrowingRun
+        What this process saw of the run.
+    with_tail : bool
+        Show the frames after the last whole chunk too.
+    on_commit : callable
+        Called after each commit, in this thread.
+    stop : threading.Event
+        When set, the work ends at the next moment that loses nothing.
+
+    Raises
+    ------
+    CorruptDataError, TransientIOError, StopRequestedError
+        As `panoseti_zarr.pipeline.ingest.ingest_stream`.
+    """
+    order = Order(listing, key, settings, executor, on_commit, stop)
+    with open_writer(l0_dir, store_name(listing.name, key)) as writer:
+        state = writer.state
+        measured = growing.measure(listing, key, state.source_files if state else ())
+        sources = measured.sources
+        check = partial(check_grown, listing, key, sources)
+        append = Append(order, writer, sources, check, growing.grown(listing, key))
+        layout = append.layout
+        inner_frames = layout.piece_frames if layout.is_sharded else 0
+        append.run(
+            close=False,
+            stop_at=lambda n_committed, n_available: visible_stop(
+                n_committed, n_available, layout.chunk_frames, inner_frames, with_tail=with_tail
+            ),
+        )
+        growing.committed(key, sources)
+        if measured.problem is not None:
+            raise measured.problem
+        n_frames = writer.state.n_frames if writer.state else 0
+    n_wanted = layout.chunk_frames - append.n_available % layout.chunk_frames
+    return FollowResult(n_frames, _size_with(n_wanted, listing, key, sources))
+
+
+def _size_with(
+    n_more: int, listing: RunListing, key: StreamKey, sources: Sequence[SourceFile]
+) -> int | None:
+    """Return the size at which a stream's files hold so many frames more, and a header behind."""
+    if not sources or sources[-1].layout is None:
+        return None
+    last, layout = sources[-1], sources[-1].layout
+    n_uncounted = last.identity.size_bytes - last.n_frames * layout.frame_bytes
+    size_bytes = sum(file.identity.size_bytes for file in listing.streams[key])
+    return size_bytes - n_uncounted + n_more * layout.frame_bytes + layout.header_bytes + 1
