@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from typing import Any
 
+from daemon.failures import postpone, quarantine
 from daemon.instructions import Instruction, Log, StartIngest, StartL1
-from daemon.messages import Committed, IngestEnded, L1Ended, Outcome
+from daemon.messages import Committed, IngestEnded, L1Ended, Outcome, RoundEnded
 from daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
 from daemon.settings import Settings
 
@@ -49,13 +49,23 @@ class Backlog:
         """Why no job may start; empty where one may."""
         self.running: set[tuple[str, str]] = set()
 
+    @property
+    def may_start(self) -> bool:
+        """Whether any job may start."""
+        return self.is_connected and self.is_checked and not self.paused
+
+    def n_running(self, status: StreamStatus) -> int:
+        """Count the jobs of a kind that do something.
+
+        One whose root hangs does not: it must not keep the others from starting.
+        """
+        return sum(not self._roots[run.root].is_hung for run in self._with_job(status))
+
     def start_jobs(self, now_s: float, settings: Settings) -> list[Instruction]:
         """Start what may start now."""
-        if not self.is_connected or not self.is_checked or self.paused:
+        if not self.may_start:
             return []
-        # A job whose root hangs does nothing: it must not keep the others from starting.
-        ingesting = self._with_job(StreamStatus.INGESTING)
-        n_ingesting = sum(not self._roots[run.root].is_hung for run in ingesting)
+        n_ingesting = self.n_running(StreamStatus.INGESTING)
         n_l1 = len(self._with_job(StreamStatus.L1_RUNNING))
         instructions: list[Instruction] = []
         for run, stream in self._waiting():
@@ -120,7 +130,7 @@ class Backlog:
 
     def ingest_ended(self, event: IngestEnded, settings: Settings) -> list[Instruction]:
         """Move a stream whose L0 job ended."""
-        run, stream = self._end(event)
+        run, stream = self.end(event)
         if event.outcome is Outcome.DONE:
             return self._closed(run, stream, event)
         if event.outcome in {Outcome.STOPPED, Outcome.BROKEN}:
@@ -134,12 +144,12 @@ class Backlog:
             run.is_settling = True
             return []
         if event.outcome is Outcome.CORRUPT:
-            return self._quarantine(stream, event)
-        return self._postpone(stream, event, StreamStatus.RETRYING, "stream.postponed", settings)
+            return quarantine(stream, event)
+        return postpone(stream, event, StreamStatus.RETRYING, "stream.postponed", settings)
 
     def l1_ended(self, event: L1Ended, settings: Settings) -> list[Instruction]:
         """Move a stream whose L1 job ended."""
-        run, stream = self._end(event)
+        run, stream = self.end(event)
         if event.outcome is Outcome.DONE:
             return self._made(run, stream, event)
         if event.outcome in {Outcome.STOPPED, Outcome.BROKEN}:
@@ -152,8 +162,14 @@ class Backlog:
             run.is_settling = True
             return []
         if event.outcome is Outcome.CORRUPT:
-            return self._quarantine(stream, event)
-        return self._postpone(stream, event, StreamStatus.L1_RETRYING, "l1.postponed", settings)
+            return quarantine(stream, event)
+        return postpone(stream, event, StreamStatus.L1_RETRYING, "l1.postponed", settings)
+
+    def end(self, event: IngestEnded | RoundEnded | L1Ended) -> tuple[Run, Stream]:
+        """Note that a job ended; return whose."""
+        self.running.discard((event.run, event.stream))
+        run = self._runs[event.run]
+        return run, run.streams[event.stream]
 
     def _start_ingest(self, run: Run, stream: Stream, place: Place | None) -> Instruction:
         stream.status = StreamStatus.INGESTING
@@ -176,11 +192,6 @@ class Backlog:
         self.running.add((run.name, stream.key))
         device = self.devices.get("l1_dir")
         return StartL1(device, run.name, stream.key, stream.refresh_l1)
-
-    def _end(self, event: IngestEnded | L1Ended) -> tuple[Run, Stream]:
-        self.running.discard((event.run, event.stream))
-        run = self._runs[event.run]
-        return run, run.streams[event.stream]
 
     def _closed(self, run: Run, stream: Stream, event: IngestEnded) -> list[Instruction]:
         stream.is_closed = True
@@ -227,33 +238,6 @@ class Backlog:
             instructions.append(requeue(run, stream))
         return instructions
 
-    def _quarantine(self, stream: Stream, event: IngestEnded | L1Ended) -> list[Instruction]:
-        stream.status = StreamStatus.QUARANTINED
-        stream.reason = event.reason
-        stream.n_attempts = 0
-        fields = {"reason": event.reason}
-        return [Log("stream.quarantined", "error", event.run, event.stream, fields)]
-
-    def _postpone(
-        self,
-        stream: Stream,
-        event: IngestEnded | L1Ended,
-        status: StreamStatus,
-        name: str,
-        settings: Settings,
-    ) -> list[Instruction]:
-        stream.n_attempts += 1
-        delay_s = settings.delay_s(stream.n_attempts)
-        stream.status = status
-        stream.due_s = event.now_s + delay_s
-        stream.reason = event.reason
-        fields: dict[str, Any] = {
-            "reason": event.reason,
-            "n_attempts": stream.n_attempts,
-            "retry_in_s": delay_s,
-        }
-        return [Log(name, "warning", event.run, event.stream, fields)]
-
     def _activate(self, run: Run) -> None:
         if run.name not in self.active:
             self.active.add(run.name)
@@ -266,7 +250,7 @@ class Backlog:
 
     def _waiting(self) -> Iterator[tuple[Run, Stream]]:
         """Give the streams that a job is wanted for, in order."""
-        idle = {*RUNNING, *SETTLED, StreamStatus.WAITING}
+        idle = {*RUNNING, *SETTLED, StreamStatus.WAITING, StreamStatus.OPEN}
         for run in self._in_order:
             for stream in run.streams.values():
                 if stream.status not in idle:

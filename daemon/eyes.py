@@ -11,9 +11,9 @@ from daemon import instructions as do
 from daemon import messages as m
 from daemon.lanes import Lanes
 from daemon.log import get_logger
+from daemon.recordings import Recordings
 from daemon.scan import RootListing, RunLook, as_fields, list_root, look_at_run, try_outputs
 from daemon.watch import HintOnce, Watcher
-from panoseti_zarr.config import DaemonConfig
 
 Seen = TypeVar("Seen", RootListing, RunLook)
 
@@ -26,7 +26,8 @@ class Eyes:
 
     Parameters
     ----------
-    settings : DaemonConfig
+    recordings : Recordings
+        With the settings as they are now.
     outputs : tuple of Path
         Where the L0 and the L1 stores are.
     lanes : Lanes
@@ -37,19 +38,19 @@ class Eyes:
 
     def __init__(
         self,
-        settings: DaemonConfig,
+        recordings: Recordings,
         outputs: tuple[Path, Path],
         lanes: Lanes,
         tell: Callable[[m.Event], None],
     ) -> None:
-        self.settings = settings
+        self._recordings = recordings
         self._outputs = outputs
         self._lanes = lanes
         self._tell = tell
         self._hints = HintOnce(
             lambda root, run: tell(m.Hinted(time.monotonic(), root, run)),
         )
-        self._watcher = Watcher(settings.watch, self._hints, _tell_overflow)
+        self._watcher = Watcher(recordings.settings.watch, self._hints, _tell_overflow)
         self._unwatched: set[str] = set()
 
     def look(self, instruction: do.Instruction) -> None:
@@ -88,9 +89,10 @@ class Eyes:
         look = _guarded(
             lambda: look_at_run(
                 Path(wanted.root) / wanted.run,
-                self.settings.finished_markers,
+                self._recordings.settings.finished_markers,
                 *self._outputs,
                 with_streams=wanted.with_streams,
+                recordings=self._recordings,
             ),
             "look at a run",
             lambda problem: RunLook(problem=problem),

@@ -72,6 +72,21 @@ class StartIngest:
 
 
 @dataclass(frozen=True)
+class StartRound:
+    """Append what an open stream has so far; answered by `Committed`, `RoundEnded`.
+
+    ``with_tail``: its last, partial chunk too. The devices as in `StartIngest`.
+    """
+
+    root: str
+    root_device: int | None
+    l0_device: int | None
+    run: str
+    stream: str
+    with_tail: bool
+
+
+@dataclass(frozen=True)
 class StartL1:
     """Make a stream's L1 store unless it matches; answered by `L1Ended`.
 
@@ -138,6 +153,7 @@ Instruction = (
     | WatchRun
     | UnwatchRun
     | StartIngest
+    | StartRound
     | StartL1
     | StartVerify
     | HoldVerify

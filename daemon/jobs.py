@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from daemon.instructions import StartIngest, StartL1
+from daemon.instructions import StartIngest, StartL1, StartRound
 from daemon.log import get_logger
 from daemon.messages import Committed, Event, IngestEnded, L1Ended, L1Started, Outcome
+from daemon.recordings import Recordings
 from daemon.scan import is_inside, stream_digest
 from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import BaselineSubtractConfig, Config
@@ -50,6 +52,8 @@ class Workshop:
         Set when the service is to end.
     tell : callable
         Takes what happened, as events.
+    recordings : Recordings
+        What was seen of runs while they were recorded.
     may_verify : threading.Event
         Set while a comparison of a store with its files may go on.
     """
@@ -60,10 +64,11 @@ class Workshop:
     executor: Executor
     stop: threading.Event
     tell: Tell
+    recordings: Recordings
     may_verify: threading.Event = field(default_factory=threading.Event)
 
 
-class _StreamGoneError(Exception):
+class StreamGoneError(Exception):
     """There is no stream any more to make a store of."""
 
 
@@ -77,29 +82,14 @@ def run_ingest(job: StartIngest, workshop: Workshop) -> None:
     """Append a stream to its L0 store and close it; tell how it ended."""
     started_s = time.monotonic()
 
-    def tell_commit(commit: Commit) -> None:
-        is_timed = commit.last_time_ns != TIME_MISSING_NS
-        workshop.tell(
-            Committed(
-                time.monotonic(),
-                job.run,
-                job.stream,
-                commit.n_frames,
-                commit.n_new_frames,
-                commit.n_bytes,
-                commit.seconds,
-                (time.time_ns() - commit.last_time_ns) / 1e9 if is_timed else None,
-            )
-        )
-
     def ended(outcome: Outcome, reason: str = "") -> IngestEnded:
         return IngestEnded(time.monotonic(), job.run, job.stream, outcome, reason)
 
     key = parse_stream(job.stream)
     try:
         check_device(workshop.l0_dir, job.l0_device, "l0_dir")
-        listing = _list_as_known(job, key)
-        if listing is None:
+        listing = list_inside(Path(job.root), job.run, key, workshop.recordings)
+        if stream_digest(listing, key) != job.digest:
             workshop.tell(ended(Outcome.CHANGED))
             return
         result = ingest_stream(
@@ -108,16 +98,17 @@ def run_ingest(job: StartIngest, workshop: Workshop) -> None:
             workshop.l0_dir,
             workshop.config.pff_to_zarr,
             workshop.executor,
-            on_commit=tell_commit,
+            on_commit=partial(tell_commit, workshop.tell, job),
             stop=workshop.stop,
             rebuild=job.rebuild,
+            grown=workshop.recordings.of(job.run).grown(listing, key),
         )
-    except _StreamGoneError:
+    except StreamGoneError:
         workshop.tell(ended(Outcome.MISSING))
     except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
         outcome, reason = judge_error(error, workshop.stop)
         if outcome is Outcome.CORRUPT:
-            outcome, reason = _as_root_stands(job, reason)
+            outcome, reason = as_root_stands(job, reason)
         workshop.tell(ended(outcome, reason))
     else:
         workshop.tell(
@@ -175,6 +166,23 @@ def run_l1(job: StartL1, workshop: Workshop) -> None:
         )
 
 
+def tell_commit(tell: Tell, job: StartIngest | StartRound, commit: Commit) -> None:
+    """Tell of a commit, and how long after its last frame it came."""
+    is_timed = commit.last_time_ns != TIME_MISSING_NS
+    tell(
+        Committed(
+            time.monotonic(),
+            job.run,
+            job.stream,
+            commit.n_frames,
+            commit.n_new_frames,
+            commit.n_bytes,
+            commit.seconds,
+            (time.time_ns() - commit.last_time_ns) / 1e9 if is_timed else None,
+        )
+    )
+
+
 def judge_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, str]:
     """Say how a job ended that raised an error, and why, in one line."""
     if isinstance(error, StopRequestedError) or stop.is_set():
@@ -192,26 +200,26 @@ def judge_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, s
     return Outcome.CORRUPT, f"unexpected {type(error).__name__}: {error}"
 
 
-def _list_as_known(job: StartIngest, key: StreamKey) -> RunListing | None:
-    """List the run again; None where the stream's files are not those that were seen to rest.
+def list_inside(root: Path, run: str, key: StreamKey, recordings: Recordings) -> RunListing:
+    """List a run, wherever its frame files lie in its data root.
 
     Raises
     ------
-    _StreamGoneError
+    StreamGoneError
         The run, or the stream in it, is gone.
     """
-    path = Path(job.root) / job.run
+    path = root / run
     if not path.is_dir():
-        raise _StreamGoneError
-    if not is_inside(path, path.parent):
+        raise StreamGoneError
+    if not is_inside(path, root):
         raise CorruptDataError("leads out of the data root", path=str(path))
-    listing = list_run(path)
+    listing = list_run(path, recordings.directories(root, run))
     if key not in listing.keys:
-        raise _StreamGoneError
-    return listing if stream_digest(listing, key) == job.digest else None
+        raise StreamGoneError
+    return listing
 
 
-def _as_root_stands(job: StartIngest, reason: str) -> tuple[Outcome, str]:
+def as_root_stands(job: StartIngest | StartRound, reason: str) -> tuple[Outcome, str]:
     """Do not blame the data for a root that was unmounted, or a run that was removed."""
     try:
         check_device(Path(job.root), job.root_device, "the data root")

@@ -47,6 +47,19 @@ class StreamSeen:
     size_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Growth:
+    """How far the files of a stream have come that is being recorded.
+
+    ``n_files`` of them can be read now; ``latest_ns`` is the newest of their times (ctime).
+    """
+
+    key: str
+    size_bytes: int
+    n_files: int
+    latest_ns: int
+
+
 class Outcome(StrEnum):
     """How a job ended.
 
@@ -140,7 +153,8 @@ class RunSeen:
     """A look at the files of a run.
 
     ``streams`` is None where the look did not ask for them, or where the files changed during
-    it; ``outputs`` tells where their stores were looked for. ``refused``: a line on each file that
+    it; ``outputs`` tells where their stores were looked for. ``growth`` tells of each stream, where
+    recordings are followed. ``refused``: a line on each file that
     belongs to no stream, for its name cannot be read. ``is_gone``: the directory is not
     there; ``problem``: it could not be looked at.
     """
@@ -152,6 +166,7 @@ class RunSeen:
     directory_mtime_ns: int = 0
     markers: tuple[str, ...] = ()
     streams: tuple[StreamSeen, ...] | None = None
+    growth: tuple[Growth, ...] = ()
     outputs: tuple[OutputSeen, ...] = ()
     refused: tuple[str, ...] = ()
     n_empty_files: int = 0
@@ -197,6 +212,23 @@ class IngestEnded:
     seconds: float = 0.0
     cut_short: tuple[str, ...] = ()
     gaps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoundEnded:
+    """An open stream was appended as far as it went.
+
+    ``n_rest``: frames that are certain and not shown yet; ``next_chunk_bytes``: size of its files
+    at which the next whole chunk is there.
+    """
+
+    now_s: float
+    run: str
+    stream: str
+    outcome: Outcome
+    reason: str = ""
+    n_rest: int = 0
+    next_chunk_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -282,6 +314,7 @@ Event = (
     | OutputsSeen
     | Committed
     | IngestEnded
+    | RoundEnded
     | L1Started
     | L1Ended
     | VerifyEnded

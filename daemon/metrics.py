@@ -101,7 +101,7 @@ class Metrics:
             self._jobs.labels(step).set(queue["running"][step])
         self._paused.set(queue["paused"] is not None)
         self._quarantined.set(document["totals"]["n_quarantined"])
-        for state in ("waiting", "working", "done", "quarantined", "removed"):
+        for state in ("waiting", "recording", "working", "done", "quarantined", "removed"):
             self._runs.labels(state).set(sum(run["state"] == state for run in document["runs"]))
         for root in document["roots"]:
             self._roots_paused.labels(root["path"]).set(root["paused"] is not None)

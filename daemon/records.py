@@ -22,10 +22,15 @@ class Place:
 
 
 class StreamStatus(StrEnum):
-    """Where a stream is on its way from frame files to its L1 store."""
+    """Where a stream is on its way from frame files to its L1 store.
+
+    ``OPEN``: it is recorded and waits for its next round; ``FOLLOWING``: a round is under way.
+    """
 
     WAITING = "waiting"
     QUEUED = "queued"
+    OPEN = "open"
+    FOLLOWING = "following"
     INGESTING = "ingesting"
     RETRYING = "retrying"
     L1_QUEUED = "l1_queued"
@@ -49,8 +54,11 @@ class VerifyStatus(StrEnum):
     GONE = "gone"
 
 
-RUNNING = frozenset({StreamStatus.INGESTING, StreamStatus.L1_RUNNING})
+RUNNING = frozenset({StreamStatus.FOLLOWING, StreamStatus.INGESTING, StreamStatus.L1_RUNNING})
 """A job of the stream is under way."""
+
+FOLLOWED = frozenset({StreamStatus.OPEN, StreamStatus.FOLLOWING})
+"""The stream is appended while it is recorded."""
 
 L1_PENDING = frozenset({StreamStatus.L1_QUEUED, StreamStatus.L1_RETRYING})
 """The L0 store is closed; its L1 store is still to be made."""
@@ -240,9 +248,11 @@ class Run:
 
     @property
     def state(self) -> str:
-        """One word for people: waiting, working, done, quarantined or removed."""
+        """One word for people: waiting, recording, working, done, quarantined or removed."""
         if self.is_removed:
             return "removed"
+        if self.is_settling and any(s.status in FOLLOWED for s in self.streams.values()):
+            return "recording"
         if not all(s.status in SETTLED for s in self.streams.values()):
             return "working"
         if self.is_settling:

@@ -17,6 +17,9 @@ _AT_ONCE = {
         "finished_markers",
         "ignore_before",
         "verify",
+        "follow",
+        "tail_flush_s",
+        "follow_dirs",
     },
     "logging": {"level", "progress_s"},
 }

@@ -7,15 +7,16 @@ import errno
 import functools
 import os
 import stat
-from collections.abc import Iterable
+import time
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from daemon.messages import OutputSeen, RunEntry, Store, StreamSeen
+from daemon.messages import Growth, OutputSeen, RunEntry, Store, StreamSeen
 from daemon.mounts import mount_of
 from daemon.readiness import digest_of
+from daemon.recordings import Recordings
 from panoseti_zarr.core.names import check_run_name, l1_store_name, parse_run_name, store_name
 from panoseti_zarr.errors import CorruptDataError, PanosetiZarrError, one_line
 from panoseti_zarr.io.l0_metadata import L0State, read_state
@@ -49,6 +50,7 @@ class RunLook:
     directory_mtime_ns: int = 0
     markers: tuple[str, ...] = ()
     streams: tuple[StreamSeen, ...] | None = None
+    growth: tuple[Growth, ...] = ()
     outputs: tuple[OutputSeen, ...] = ()
     refused: tuple[str, ...] = ()
     n_empty_files: int = 0
@@ -92,7 +94,13 @@ def list_root(root: Path) -> RootListing:
 
 
 def look_at_run(
-    path: Path, wanted: Iterable[str], l0_dir: Path, l1_dir: Path, *, with_streams: bool
+    path: Path,
+    wanted: tuple[str, ...],
+    l0_dir: Path,
+    l1_dir: Path,
+    *,
+    with_streams: bool,
+    recordings: Recordings | None = None,
 ) -> RunLook:
     """Take the identities of a run's files, and see how its streams' stores stand.
 
@@ -100,18 +108,24 @@ def look_at_run(
     ----------
     path : Path
         The run directory.
-    wanted : iterable of str
+    wanted : tuple of str
         Names of finished markers.
     l0_dir, l1_dir : Path
         Where the stores are.
     with_streams : bool
         Whether to list the streams; left out where files change during it.
+    recordings : Recordings, optional
+        Tells where else frame files lie, and takes in how far they have come where runs are
+        followed.
     """
     try:
         if not is_inside(path, path.parent):
             return RunLook(problem="leads out of the data root")
-        look = _look(path, tuple(wanted))
-        return _list_streams(path, look, l0_dir, l1_dir) if with_streams else look
+        beside = recordings.directories(path.parent, path.name) if recordings else ()
+        look = _look(path, wanted, beside)
+        if recordings and recordings.settings.follow:
+            look = replace(look, growth=_growth(path, recordings, beside))
+        return _list_streams(path, look, beside, l0_dir, l1_dir) if with_streams else look
     except FileNotFoundError:
         return RunLook(is_gone=True)
     except OSError as error:
@@ -237,10 +251,31 @@ def _start_ns(name: str) -> int | None:
         return None
 
 
-def _look(path: Path, wanted: tuple[str, ...]) -> RunLook:
+def _growth(path: Path, recordings: Recordings, beside: tuple[Path, ...]) -> tuple[Growth, ...]:
+    """See how far the streams of a run have come."""
+    began_s = time.monotonic()
+    listing = list_run(path, beside)
+    return tuple(
+        Growth(str(seen.key), seen.size_bytes, seen.n_files, seen.latest_ns)
+        for seen in recordings.of(path.name).saw(listing, began_s, time.monotonic())
+    )
+
+
+def _look(path: Path, wanted: tuple[str, ...], beside: tuple[Path, ...]) -> RunLook:
+    """Take the identities of all that is in a run directory, and in those beside it."""
+    mtime_ns = os.stat(path).st_mtime_ns
+    files = _identities(path)
+    markers = tuple(name for name in wanted if name in files)
+    for directory in beside:
+        with contextlib.suppress(FileNotFoundError):
+            there = _identities(directory)
+            files |= {f"{directory}/{name}": identity for name, identity in there.items()}
+    return RunLook(digest_of(files, mtime_ns), mtime_ns, markers)
+
+
+def _identities(path: Path) -> dict[str, Identity]:
     """Take the identities of all entries of a directory, links also by what they lead to."""
     files: dict[str, Identity] = {}
-    mtime_ns = os.stat(path).st_mtime_ns
     for name in os.listdir(path):
         place = os.path.join(path, name)
         try:
@@ -252,14 +287,14 @@ def _look(path: Path, wanted: tuple[str, ...]) -> RunLook:
             # Where it leads nowhere, in a circle or where nobody may look, its own status counts.
             with contextlib.suppress(OSError):
                 files[f"{name}\0"] = identity_of(os.stat(place))
-    return RunLook(
-        digest_of(files, mtime_ns), mtime_ns, tuple(name for name in wanted if name in files)
-    )
+    return files
 
 
-def _list_streams(path: Path, look: RunLook, l0_dir: Path, l1_dir: Path) -> RunLook:
+def _list_streams(
+    path: Path, look: RunLook, beside: tuple[Path, ...], l0_dir: Path, l1_dir: Path
+) -> RunLook:
     """Add the streams to a look, unless the files change meanwhile."""
-    listing = list_run(path)
+    listing = list_run(path, beside)
     streams = tuple(
         replace(
             _stream_seen(listing, key, l0_dir, l1_dir),
@@ -267,9 +302,9 @@ def _list_streams(path: Path, look: RunLook, l0_dir: Path, l1_dir: Path) -> RunL
         )
         for key in listing.keys
     )
-    again = _look(path, look.markers)
+    again = _look(path, look.markers, beside)
     if again.digest != look.digest:
-        return again
+        return replace(again, growth=look.growth)
     outputs = look_at_outputs(l0_dir, l1_dir)
     return replace(
         look,

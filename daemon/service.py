@@ -27,8 +27,10 @@ from daemon.log import get_logger, set_level
 from daemon.notify import Notifier
 from daemon.recorder import LANE as RECORDS_LANE
 from daemon.recorder import Recorder
+from daemon.recordings import Recordings
 from daemon.reload import merge
 from daemon.requests import find_requests
+from daemon.rounds import run_round
 from daemon.settings import Settings
 from daemon.state import ServiceState
 from daemon.verify_job import run_verify
@@ -50,7 +52,7 @@ WRITE_S = 10.0
 
 _MAX_EVENTS_A_TURN = 1000
 
-Job = TypeVar("Job", do.StartIngest, do.StartL1, do.StartVerify)
+Job = TypeVar("Job", do.StartIngest, do.StartRound, do.StartL1, do.StartVerify)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class Service:
         post = self._inbox.put
         self._lanes = Lanes()
         self._state = ServiceState(machine_settings(config.daemon))
-        self._eyes = Eyes(config.daemon, places.outputs, self._lanes, post)
+        self._recordings = Recordings(config.daemon)
+        self._eyes = Eyes(self._recordings, places.outputs, self._lanes, post)
         self._recorder = Recorder(
             config, config_path, self._state, places.state_dir, ledger, self._lanes, notifier, post
         )
@@ -192,6 +195,8 @@ class Service:
                 self._recorder.save(run)
             case do.StartIngest():
                 self._start_job(run_ingest, instruction)
+            case do.StartRound():
+                self._start_job(run_round, instruction)
             case do.StartL1():
                 self._start_job(run_l1, instruction)
             case do.StartVerify():
@@ -221,6 +226,7 @@ class Service:
             self._executor,
             self._stop,
             self._inbox.put,
+            self._recordings,
             self._may_verify,
         )
         name = f"{job.run} {job.stream}"
@@ -285,7 +291,7 @@ class Service:
         self._config, changed, needs_restart = merge(self._config, new)
         set_level(self._config.logging.level)
         self._recorder.progress.every_s = self._config.logging.progress_s
-        self._eyes.settings = self._config.daemon
+        self._recordings.settings = self._config.daemon
         settings = machine_settings(self._config.daemon)
         self._handle(m.Reconfigured(time.monotonic(), settings))
         fields = {"changed": changed, "needs_restart": needs_restart}
@@ -330,4 +336,6 @@ def machine_settings(daemon: DaemonConfig) -> Settings:
         retry_most_s=120 * daemon.retry_s,
         hang_s=daemon.hang_s,
         verify=daemon.verify,
+        follow=daemon.follow,
+        tail_flush_s=daemon.tail_flush_s,
     )

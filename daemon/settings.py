@@ -26,6 +26,10 @@ class Settings:
         Seconds without an answer after which a file system counts as hung.
     verify : bool
         Whether closed stores are compared with their frame files.
+    follow : bool
+        Whether runs are appended while they are recorded.
+    tail_flush_s : float
+        Seconds after which the tail of an open stream is shown.
     """
 
     finished_markers: tuple[str, ...] = ("collect_complete", "run_complete")
@@ -41,11 +45,17 @@ class Settings:
     retry_most_s: float = 600.0
     hang_s: float = 60.0
     verify: bool = False
+    follow: bool = False
+    tail_flush_s: float = 30.0
 
     @property
     def debounce_s(self) -> float:
         """Seconds between looks that watch notices ask for."""
         return min(1.0, self.settle_s, self.rescan_s)
+
+    def look_again_s(self, quiet_s: float) -> float:
+        """Return the seconds between looks at a recording, rarer the longer nothing changed."""
+        return min(self.rescan_s, max(self.debounce_s, self.tail_flush_s / 10, quiet_s / 4))
 
     def delay_s(self, n_attempts: int) -> float:
         """Return the delay after so many failures."""

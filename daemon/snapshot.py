@@ -108,7 +108,8 @@ def describe(state: ServiceState, facts: Facts, now_ns: int, offset_ns: int) -> 
             "n_waiting": n_waiting,
             "n_running": n_running,
             "running": {
-                "l0": statuses.count(StreamStatus.INGESTING),
+                "l0": statuses.count(StreamStatus.INGESTING)
+                + statuses.count(StreamStatus.FOLLOWING),
                 "l1": statuses.count(StreamStatus.L1_RUNNING),
             },
             "n_behind_bytes": sum(s.n_behind_bytes for streams in active for s in streams),

@@ -10,9 +10,11 @@ streams are queued; a run whose files change later waits again, while its other 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from daemon.backlog import Backlog, requeue
+from daemon.follower import Follower
 from daemon.instructions import (
     CheckOutputs,
     Exit,
@@ -39,6 +41,7 @@ from daemon.messages import (
     Reconfigured,
     RetryAsked,
     RootSeen,
+    RoundEnded,
     RunSeen,
     Started,
     StopAsked,
@@ -50,6 +53,8 @@ from daemon.records import SETTLED, Place, Root, Run, StreamStatus, VerifyStatus
 from daemon.settings import Settings
 from daemon.tracker import Tracker
 from daemon.verifier import Verifier
+
+JobEnded = TypeVar("JobEnded", IngestEnded, RoundEnded, L1Ended, VerifyEnded)
 
 
 class ServiceState:
@@ -65,6 +70,7 @@ class ServiceState:
         self.roots: dict[str, Root] = {}
         self.runs: dict[str, Run] = {}
         self.backlog = Backlog(self.runs, self.roots)
+        self.follower = Follower(self.runs, self.roots, self.backlog)
         self.verifier = Verifier(self.runs, self.roots, self.backlog)
         self.is_stopping = False
         self.was_connected = False
@@ -85,10 +91,11 @@ class ServiceState:
             RunSeen: self._on_run_seen,
             OutputsSeen: self._on_outputs_seen,
             Committed: self.backlog.committed,
-            IngestEnded: self._on_job_ended,
+            IngestEnded: partial(self._on_job_ended, self.backlog.ingest_ended),
+            RoundEnded: partial(self._on_job_ended, self.follower.ended),
             L1Started: lambda event: [Log("l1.started", "info", event.run, event.stream)],
-            L1Ended: self._on_job_ended,
-            VerifyEnded: self._on_job_ended,
+            L1Ended: partial(self._on_job_ended, self.backlog.l1_ended),
+            VerifyEnded: partial(self._on_job_ended, self.verifier.ended),
             RetryAsked: self._on_retry_asked,
             Reconfigured: self._on_reconfigured,
             StopAsked: self._on_stop_asked,
@@ -106,7 +113,7 @@ class ServiceState:
 
     def next_due_s(self, now_s: float) -> float | None:
         """Return the monotonic time at which a `Tick` is wanted, if nothing comes before."""
-        due = [part.next_due_s(now_s) for part in (self.backlog, self.verifier)]
+        due = [part.next_due_s(now_s) for part in (self.follower, self.backlog, self.verifier)]
         due.append(self._tracker.next_due_s())
         if not self._is_checking_outputs:
             due.append(self._outputs_due_s)
@@ -124,6 +131,7 @@ class ServiceState:
             instructions.append(CheckOutputs())
         elif self._outputs_due_s + self.settings.hang_s <= now_s and not self.backlog.paused:
             instructions += self._pause_queue("l0_dir or l1_dir gives no answer")
+        instructions += self.follower.start(now_s, self.settings)
         instructions += self.backlog.start_jobs(now_s, self.settings)
         return instructions + self.verifier.start(now_s)
 
@@ -181,9 +189,9 @@ class ServiceState:
 
     def _on_run_seen(self, event: RunSeen) -> list[Instruction]:
         instructions, is_listed = self._tracker.run_seen(event, self.settings)
-        if not is_listed or event.streams is None:
-            return instructions
         run = self.runs[event.run]
+        if not is_listed or event.streams is None:
+            return instructions + self._follow(run, event)
         if not self._judge_outputs(event.outputs).are_there:
             # Their stores were looked for in the wrong place: look again with the next rescan.
             run.recheck_s = event.now_s
@@ -208,6 +216,14 @@ class ServiceState:
         instructions += [requeue(run, stream) for stream in queued]
         return instructions + self._after(run, event.now_s)
 
+    def _follow(self, run: Run, event: RunSeen) -> list[Instruction]:
+        """Open the streams of a run that is recorded, and look at it again soon."""
+        if not (run.is_settling and run.quiet and event.growth):
+            return []
+        due_s = event.now_s + self.settings.look_again_s(run.quiet.seconds)
+        self._tracker.look_soon(run, due_s)
+        return self._after(run, event.now_s) if self.follower.seen(run, event) else []
+
     def _on_outputs_seen(self, event: OutputsSeen) -> list[Instruction]:
         self._is_checking_outputs = False
         self.outputs = event.outputs
@@ -231,18 +247,15 @@ class ServiceState:
     def _judge_outputs(self, outputs: tuple[OutputSeen, ...]) -> OutputsVerdict:
         return judge_outputs(outputs, self._places, self.settings.min_free_bytes)
 
-    def _on_job_ended(self, event: IngestEnded | L1Ended | VerifyEnded) -> list[Instruction]:
-        if isinstance(event, VerifyEnded):
-            instructions = self.verifier.ended(event, self.settings)
-        elif isinstance(event, IngestEnded):
-            instructions = self.backlog.ingest_ended(event, self.settings)
-        else:
-            instructions = self.backlog.l1_ended(event, self.settings)
+    def _on_job_ended(
+        self, take: Callable[[JobEnded, Settings], list[Instruction]], event: JobEnded
+    ) -> list[Instruction]:
+        instructions = take(event, self.settings)
         run = self.runs[event.run]
         stream = run.streams[event.stream]
         if run.is_removed:
             mark_source_gone(stream)
-        elif run.is_settling:
+        elif run.is_settling and not isinstance(event, RoundEnded):
             self._tracker.look_soon(run, event.now_s)
         instructions += self._after(run, event.now_s)
         if event.outcome is Outcome.BROKEN:

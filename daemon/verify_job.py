@@ -48,6 +48,7 @@ class _Comparison:
         self._workshop = workshop
         self._key = parse_stream(job.stream)
         self._run = Path(job.root) / job.run
+        self._beside = workshop.recordings.directories(Path(job.root), job.run)
         self._store = workshop.l0_dir / store_name(job.run, self._key)
         self._held_s = 0.0
 
@@ -58,7 +59,7 @@ class _Comparison:
         before = self._look()
         if before is None or not before.closed:
             return self._ended(Outcome.CHANGED, "its frame files changed, or its store is open")
-        report = verify_store(self._store, self._run, self._compare)
+        report = verify_store(self._store, self._run, self._compare, beside=self._beside)
         verified_ns = time.time_ns()
         if (after := self._look()) is None or _version(after) != _version(before):
             return self._ended(Outcome.CHANGED, "its frame files or its store changed meanwhile")
@@ -100,7 +101,8 @@ class _Comparison:
         """
         check_device(Path(self._job.root), self._job.root_device, "the data root")
         check_device(self._workshop.l0_dir, self._job.l0_device, "l0_dir")
-        is_as_listed = stream_digest(list_run(self._run), self._key) == self._job.digest
+        listing = list_run(self._run, self._beside)
+        is_as_listed = stream_digest(listing, self._key) == self._job.digest
         return read_state(self._store) if is_as_listed else None
 
     def _compare(self, works: Iterable[ChunkWork]) -> Difference | None:

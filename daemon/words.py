@@ -7,7 +7,7 @@ from typing import Any
 from panoseti_zarr.core.words import count, format_size
 
 _RUN_CHARS = 40
-_BEFORE_L1 = frozenset({"waiting", "queued", "ingesting", "retrying"})
+_BEFORE_L1 = frozenset({"waiting", "open", "following", "queued", "ingesting", "retrying"})
 _BEFORE_DONE = frozenset({"l1_queued", "l1_running", "l1_retrying"})
 
 
@@ -16,7 +16,8 @@ def in_words(document: dict[str, Any]) -> str:
 
     Examples
     --------
-    ``idle; 12 runs done``, or
+    ``idle; 12 runs done``,
+    ``recording obs_Lick.start_2024-07-25T04:34:06Z.runt…, 8 streams``, or
     ``ingesting obs_Lick.start_2024-07-25T04:34:06Z.runt… 3 of 6 streams, 1.2 GB behind``.
     """
     service, queue, totals = document["service"], document["queue"], document["totals"]
@@ -25,11 +26,21 @@ def in_words(document: dict[str, Any]) -> str:
     words += [f"paused: {queue['paused']}"] if queue["paused"] else []
     words += [f"waits for the cluster: {service['waits_for']}"] if service["waits_for"] else []
     words += [f"{root['path']} {root['paused']}" for root in document["roots"] if root["paused"]]
-    words += _work(document)
+    words += _recording(document) + _work(document)
     words += [f"{count(waiting, 'run')} waiting"] if waiting else []
     words += _some(totals["n_quarantined"], "quarantined")
     words += _some(totals["n_verify_failed"], "unlike its files")
     return "; ".join(words)
+
+
+def _recording(document: dict[str, Any]) -> list[str]:
+    """Say which run is recorded and followed."""
+    runs = [run for run in document["runs"] if run["state"] == "recording"]
+    if not runs:
+        return []
+    others = f" and {count(len(runs) - 1, 'run')} more" if len(runs) > 1 else ""
+    n_streams = sum(run["n_streams"] for run in runs)
+    return [f"recording {_short(runs[-1]['name'])}{others}, {count(n_streams, 'stream')}"]
 
 
 def _work(document: dict[str, Any]) -> list[str]:
@@ -37,6 +48,8 @@ def _work(document: dict[str, Any]) -> list[str]:
     queue = document["queue"]
     working = [run for run in document["runs"] if run["state"] == "working"]
     busy = [run for run in working if _states(run) & {"ingesting", "l1_running"}]
+    if not working and _recording(document):
+        return []
     if not working:
         n_done = sum(run["state"] == "done" for run in document["runs"])
         return ["idle", f"{count(n_done, 'run')} done"]
@@ -55,9 +68,11 @@ def _work(document: dict[str, Any]) -> list[str]:
 def _far(run: dict[str, Any], unfinished: frozenset[str]) -> str:
     states = [stream["state"] for stream in run["streams"]]
     n_done = sum(state not in unfinished for state in states)
-    name = run["name"]
-    short = name if len(name) <= _RUN_CHARS else f"{name[:_RUN_CHARS]}…"
-    return f"{short} {n_done} of {count(len(states), 'stream')}"
+    return f"{_short(run['name'])} {n_done} of {count(len(states), 'stream')}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _RUN_CHARS else f"{name[:_RUN_CHARS]}…"
 
 
 def _states(run: dict[str, Any]) -> set[str]:

@@ -196,6 +196,14 @@ class Station:
             assert time.monotonic() < deadline_s, status
         return status
 
+    def wait_until(self, is_so: Callable[[], Any]) -> None:
+        """Wait, looking with each event of the log, until something is so."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert time.monotonic() < deadline_s, self.story()
+            with self._changed:
+                self._changed.wait(0.2)
+
     def command_verify(self, stream: str, run: Path) -> int:
         """Compare a stream's L0 store with its run, every frame; return the exit code."""
         store = self.l0 / f"{run.name}.{stream}.zarr"

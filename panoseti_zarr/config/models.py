@@ -22,6 +22,7 @@ from panoseti_zarr.config.types import (
     Markers,
     OptionalPath,
     Paths,
+    Patterns,
     Port,
     Seconds,
     Section,
@@ -90,6 +91,21 @@ class DaemonConfig(Section):
     verify: bool = Field(
         default=False,
         description="Whether each closed L0 store is compared with its PFF files, when idle.",
+    )
+    follow: bool = Field(
+        default=False,
+        description="Whether runs are appended while they are recorded, not once they are "
+        "finished.",
+    )
+    tail_flush_s: Interval = Field(
+        default=30,
+        description="Seconds after which the newest frames of a recording are shown, in a chunk "
+        "that is not full yet.",
+    )
+    follow_dirs: Patterns = Field(
+        default=("module_*/{run}",),
+        description="Where else below the data root the frame files of a run that is followed "
+        "may lie; `*` and `?` match within a name.",
     )
     ignore_before: UtcTime = Field(
         default=None,

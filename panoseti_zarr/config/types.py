@@ -132,6 +132,13 @@ def _marker(text: str) -> str:
     return text
 
 
+def _pattern(text: str) -> str:
+    parts = text.split("/")
+    if not all(parts) or {".", ".."} & {*parts} or not text.isprintable():
+        raise ValueError('must be a relative path such as "module_*/{run}"')
+    return text if "{run}" in text else f"{text}/{{run}}"
+
+
 def _level_of_codec(level: int, info: ValidationInfo) -> int:
     codec = info.data.get("codec")
     if codec is not None and level > _MAX_LEVEL[codec]:
@@ -151,5 +158,6 @@ Word = Annotated[str, AfterValidator(_word)]
 Hosts = Annotated[tuple[Word, ...], BeforeValidator(_hosts)]
 Address = Annotated[str, AfterValidator(_address)]
 Markers = Annotated[tuple[Annotated[str, AfterValidator(_marker)], ...], BeforeValidator(_listed)]
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(_listed)]
 Level = Annotated[int, Field(ge=0, le=22), AfterValidator(_level_of_codec)]
 UtcTime = Annotated[datetime | None, BeforeValidator(_utc)]

@@ -43,11 +43,14 @@ class StreamGrowth:
         Of all of them.
     n_files : int
         Those that can be read now, the last of which may still grow.
+    latest_ns : int
+        The newest of their ctimes.
     """
 
     key: StreamKey
     size_bytes: int
     n_files: int
+    latest_ns: int
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,7 @@ class GrowingRun:
                     else:
                         seen[name] = replace(before, until_s=began_s)
             self._seen = seen
-        return tuple(
-            StreamGrowth(
-                key,
-                sum(file.identity.size_bytes for file in listing.streams.get(key, ())),
-                self._n_readable(listing.files(key)),
-            )
-            for key in listing.keys
-        )
+        return tuple(self._growth(key, listing.files(key)) for key in listing.keys)
 
     def measure(
         self, listing: RunListing, key: StreamKey, committed: Sequence[CommittedSource]
@@ -146,6 +142,15 @@ class GrowingRun:
             file.name.seqno
             for file in listing.streams.get(key, ())
             if file.name.seqno in before and file.identity.has_grown_from(before[file.name.seqno])
+        )
+
+    def _growth(self, key: StreamKey, files: Sequence[FrameFile]) -> StreamGrowth:
+        identities = [file.identity for file in files]
+        return StreamGrowth(
+            key,
+            sum(identity.size_bytes for identity in identities),
+            self._n_readable(files),
+            max((identity.ctime_ns for identity in identities), default=0),
         )
 
     def _n_readable(self, files: Sequence[FrameFile]) -> int:

@@ -32,12 +32,15 @@ class FollowResult:
     ----------
     n_frames : int
         In the store.
+    n_rest : int
+        Frames that are certain, and not in the store yet.
     next_chunk_bytes : int or None
         Size of the stream's files at which the next whole chunk can be committed; None where it
         cannot be told yet.
     """
 
     n_frames: int
+    n_rest: int
     next_chunk_bytes: int | None
 
 
@@ -101,7 +104,8 @@ def follow_stream(
             raise measured.problem
         n_frames = writer.state.n_frames if writer.state else 0
     n_wanted = layout.chunk_frames - append.n_available % layout.chunk_frames
-    return FollowResult(n_frames, _size_with(n_wanted, listing, key, sources))
+    n_rest = max(0, append.n_available - n_frames)
+    return FollowResult(n_frames, n_rest, _size_with(n_wanted, listing, key, sources))
 
 
 def _size_with(

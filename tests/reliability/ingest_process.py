@@ -21,6 +21,7 @@ from typing import Any
 from daemon.instructions import StartL1
 from daemon.jobs import Workshop, run_l1
 from daemon.messages import L1Ended
+from daemon.recordings import Recordings
 from panoseti_zarr.cluster import Executor, InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
 from panoseti_zarr.errors import PanosetiZarrError
@@ -116,7 +117,15 @@ def subtract(l0: Path, l1_dir: Path, settings: dict[str, Any] = L1_SETTINGS) -> 
     told: list[Any] = []
     config = Config(baseline_subtract=BaselineSubtractConfig(**settings))
     with InProcessExecutor(1) as executor:
-        workshop = Workshop(config, l0.parent, l1_dir, executor, threading.Event(), told.append)
+        workshop = Workshop(
+            config,
+            l0.parent,
+            l1_dir,
+            executor,
+            threading.Event(),
+            told.append,
+            Recordings(config.daemon),
+        )
         run_l1(StartL1(None, run, f"dp_{stream}", refresh=True), workshop)
     ended: L1Ended = told[-1]
     return ended

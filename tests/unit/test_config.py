@@ -152,6 +152,9 @@ def test_defaults_of_the_service():
         "watch": "auto",
         "finished_markers": ("collect_complete", "run_complete"),
         "verify": False,
+        "follow": False,
+        "tail_flush_s": 30,
+        "follow_dirs": ("module_*/{run}",),
         "ignore_before": None,
     }
     assert (config.logging.level, config.logging.format) == ("info", "auto")

@@ -11,7 +11,7 @@ the first difference ends the work.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from panoseti_zarr.io.verify.compare import (
 from panoseti_zarr.io.verify.metadata import read_root, root_differences
 from panoseti_zarr.io.verify.nodes import StoreDescription, describe, node_differences
 from panoseti_zarr.io.verify.report import Difference, VerifyReport
-from panoseti_zarr.io.verify.sources import observe_files, source_differences
+from panoseti_zarr.io.verify.sources import ObservedFile, observe_files, source_differences
 
 __all__ = [
     "ChunkWork",
@@ -41,7 +41,11 @@ __all__ = [
 
 
 def verify_store(
-    store: Path, obs: Path | None = None, compare: CompareChunks = compare_in_threads
+    store: Path,
+    obs: Path | None = None,
+    compare: CompareChunks = compare_in_threads,
+    *,
+    beside: Sequence[Path] = (),
 ) -> VerifyReport:
     """Look for the first difference between a store and what it must be.
 
@@ -54,6 +58,8 @@ def verify_store(
         PFF files. Without it every chunk is read, which checks its checksum.
     compare : callable
         Where `compare_chunk` runs: by default, in threads of this process.
+    beside : sequence of Path
+        Other directories in which frame files of the run lie.
 
     Returns
     -------
@@ -80,7 +86,8 @@ def verify_store(
             contents = _chunk_differences(chunk_works(store, description), compare)
         else:
             n_bytes = sum(source.size_bytes for source in description.sources)
-            contents = _run_differences(store, obs, description, compare)
+            observed = observe_files(obs, description, beside)
+            contents = _run_differences(store, observed, description, compare)
         difference = next(chain(listing_differences(files, description), contents), None)
     if difference and read_root(store)[0] != content:
         raise TransientIOError(
@@ -104,9 +111,11 @@ def _chunk_differences(works: Iterable[ChunkWork], compare: CompareChunks) -> It
 
 
 def _run_differences(
-    store: Path, obs: Path, description: StoreDescription, compare: CompareChunks
+    store: Path,
+    observed: Mapping[str, ObservedFile],
+    description: StoreDescription,
+    compare: CompareChunks,
 ) -> Iterator[Difference]:
-    observed = observe_files(obs, description)
     in_sources = source_differences(observed, description)
     in_frames = _chunk_differences(chunk_works(store, description, observed), compare)
     # An open store lacks frames as a rule, so what it has is looked at first.

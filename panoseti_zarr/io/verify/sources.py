@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +72,19 @@ def seqno_of(name: str, product: str, module: int) -> int | None:
     return int(numbers[1]) if int(numbers[0]) == module else None
 
 
-def observe_files(obs: Path, description: StoreDescription) -> dict[str, ObservedFile]:
+def observe_files(
+    obs: Path, description: StoreDescription, beside: Sequence[Path] = ()
+) -> dict[str, ObservedFile]:
     """Measure a stream's frame files in a run directory, empty ones too.
+
+    Parameters
+    ----------
+    obs : Path
+    description : StoreDescription
+        Names the stream.
+    beside : sequence of Path
+        Other directories of the run; of two files of one name the longer counts, that of the run
+        directory where they are alike.
 
     Returns
     -------
@@ -87,15 +98,19 @@ def observe_files(obs: Path, description: StoreDescription) -> dict[str, Observe
     TransientIOError
         When a file cannot be read.
     """
-    try:
-        names = os.listdir(obs)
-    except OSError as error:
-        raise InputError(f"cannot read the run: {error.strerror}", path=str(obs)) from error
     found: dict[str, ObservedFile] = {}
-    for name in names:
-        seqno = seqno_of(name, description.product.name, description.module)
-        if seqno is not None and (obs / name).is_file():
-            found[name] = _observe(obs / name, seqno, description.product)
+    for directory in (obs, *beside):
+        try:
+            names = os.listdir(directory)
+        except OSError as error:
+            path = str(directory)
+            raise InputError(f"cannot read the run: {error.strerror}", path=path) from error
+        for name in names:
+            seqno = seqno_of(name, description.product.name, description.module)
+            if seqno is not None and (directory / name).is_file():
+                file = _observe(directory / name, seqno, description.product)
+                if name not in found or file.size_bytes > found[name].size_bytes:
+                    found[name] = file
     return dict(sorted(found.items(), key=lambda item: (item[1].seqno, item[0])))
 
 

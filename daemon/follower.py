@@ -1,0 +1,168 @@
+"""Streams that are appended while they are recorded: when the next round of each is due. Pure.
+
+A stream opens with the first bytes of its files. A round appends what it has: at once where a
+chunk has filled or another file can be read; at the latest ``tail_flush_s`` after the last tail
+was shown, and then the tail too. When the run is finished its listing queues the stream, and the
+backlog closes it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from daemon.backlog import Backlog, requeue
+from daemon.failures import postpone, quarantine
+from daemon.instructions import Instruction, StartRound
+from daemon.messages import Growth, Outcome, RoundEnded, RunSeen
+from daemon.records import FOLLOWED, Root, Run, Stream, StreamStatus
+from daemon.settings import Settings
+
+MAX_ATTEMPTS = 3
+"""Rounds in which a stream's files may differ from its store before it is put in quarantine:
+what was found in the middle of a change is right again a moment later."""
+
+
+@dataclass
+class _OpenStream:
+    """What is known of an open stream: its files now, and as they were for the last round."""
+
+    growth: Growth
+    round: Growth | None = None
+    n_rest: int = 0
+    next_chunk_bytes: int | None = None
+    flush_due_s: float = -math.inf
+
+    @property
+    def has_new_file(self) -> bool:
+        """Another file can be read since the last round."""
+        return self.round is not None and self.growth.n_files > self.round.n_files
+
+    @property
+    def has_filled_chunk(self) -> bool:
+        """The files have grown to where a chunk is full."""
+        return (
+            self.round is not None
+            and self.next_chunk_bytes is not None
+            and self.growth.size_bytes >= self.next_chunk_bytes
+            and self.growth.size_bytes > self.round.size_bytes
+        )
+
+    @property
+    def due_s(self) -> float:
+        """Monotonic time at which a round is due."""
+        if self.has_new_file or self.has_filled_chunk:
+            return -math.inf
+        return self.flush_due_s if self.growth != self.round or self.n_rest else math.inf
+
+
+class Follower:
+    """The open streams.
+
+    Parameters
+    ----------
+    runs, roots : dict
+        The state machine's own records, shared with it.
+    backlog : Backlog
+        Knows whether a job may start; rounds are jobs too.
+    """
+
+    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], backlog: Backlog) -> None:
+        self._runs = runs
+        self._roots = roots
+        self._backlog = backlog
+        self._open: dict[tuple[str, str], _OpenStream] = {}
+
+    def seen(self, run: Run, event: RunSeen) -> bool:
+        """Take in how far the files of a run have come; return whether a stream opened."""
+        has_opened = False
+        for growth in event.growth:
+            if growth.size_bytes == 0:
+                continue
+            stream = run.streams.get(growth.key)
+            if stream is None:
+                stream = run.streams[growth.key] = Stream(growth.key, StreamStatus.WAITING)
+                stream.rebuild = run.rebuild
+            is_wanted = not (stream.rebuild or stream.is_closed)
+            if stream.status is StreamStatus.WAITING and is_wanted:
+                stream.status = StreamStatus.OPEN
+                has_opened = True
+            if stream.status in FOLLOWED:
+                stream.size_bytes = growth.size_bytes
+                known = self._open.setdefault((run.name, growth.key), _OpenStream(growth))
+                known.growth = growth
+        return has_opened
+
+    def start(self, now_s: float, settings: Settings) -> list[Instruction]:
+        """Start the rounds that are due, those first that have been for the longest."""
+        if not (settings.follow and self._open):
+            return []
+        self._forget()
+        if not self._backlog.may_start:
+            return []
+        n_free = settings.max_streams - self._backlog.n_running(StreamStatus.FOLLOWING)
+        due = sorted((s, place) for place in self._open if (s := self._due_s(place)) <= now_s)
+        instructions: list[Instruction] = []
+        for _, (run, key) in due:
+            if len(instructions) < n_free and not self._roots[self._runs[run].root].paused:
+                instructions.append(self._start(self._runs[run], key, now_s, settings))
+        return instructions
+
+    def next_due_s(self, now_s: float) -> float | None:
+        """Return the earliest time after ``now_s`` at which a round is due."""
+        due = (self._due_s(place) for place in self._open)
+        return min((due_s for due_s in due if now_s < due_s < math.inf), default=None)
+
+    def ended(self, event: RoundEnded, settings: Settings) -> list[Instruction]:
+        """Move a stream whose round ended."""
+        run, stream = self._backlog.end(event)
+        if not run.is_settling:
+            # It was listed meanwhile: what came last is appended, and it is closed.
+            return [requeue(run, stream)]
+        stream.status = StreamStatus.WAITING if stream.rebuild else StreamStatus.OPEN
+        known = self._open.get((event.run, event.stream))
+        if known is None or event.outcome is Outcome.BROKEN:
+            return []
+        if event.outcome is Outcome.DONE:
+            known.n_rest, known.next_chunk_bytes = event.n_rest, event.next_chunk_bytes
+            stream.n_attempts, stream.reason = 0, ""
+            return []
+        known.round, known.flush_due_s = None, -math.inf
+        if event.outcome in {Outcome.STOPPED, Outcome.MISSING}:
+            return []
+        if event.outcome is Outcome.CORRUPT and stream.n_attempts + 1 >= MAX_ATTEMPTS:
+            return quarantine(stream, event)
+        return postpone(stream, event, StreamStatus.OPEN, "stream.postponed", settings)
+
+    def _forget(self) -> None:
+        """Leave the streams that are not followed any more to the backlog."""
+        for run, key in list(self._open):
+            stream = self._runs[run].streams.get(key) if run in self._runs else None
+            if stream is None or stream.status not in FOLLOWED:
+                del self._open[run, key]
+
+    def _due_s(self, place: tuple[str, str]) -> float:
+        run, key = place
+        stream = self._runs[run].streams[key]
+        if stream.status is not StreamStatus.OPEN:
+            return math.inf
+        return self._open[place].due_s if stream.due_s is None else stream.due_s
+
+    def _start(self, run: Run, key: str, now_s: float, settings: Settings) -> StartRound:
+        known, stream = self._open[run.name, key], run.streams[key]
+        with_tail = known.flush_due_s <= now_s or known.has_new_file
+        if with_tail:
+            known.flush_due_s = now_s + settings.tail_flush_s
+        known.round = known.growth
+        stream.status = StreamStatus.FOLLOWING
+        stream.due_s = None
+        place = self._roots[run.root].place
+        self._backlog.running.add((run.name, key))
+        return StartRound(
+            run.root,
+            place.device if place else None,
+            self._backlog.devices.get("l0_dir"),
+            run.name,
+            key,
+            with_tail,
+        )

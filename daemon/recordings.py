@@ -1,0 +1,58 @@
+"""Runs that are being recorded: where their frame files lie, and what was seen of these."""
+
+from __future__ import annotations
+
+import glob
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from panoseti_zarr.config import DaemonConfig
+from panoseti_zarr.io.growing import GrowingRun
+
+_N_REMEMBERED = 64
+"""Runs. One that is forgotten is read again once where it was committed; nothing else is lost."""
+
+
+class Recordings:
+    """What this process saw of the runs that it follows; for several threads.
+
+    Parameters
+    ----------
+    settings : DaemonConfig
+        Replaced at a reload.
+    """
+
+    def __init__(self, settings: DaemonConfig) -> None:
+        self.settings = settings
+        self._runs: OrderedDict[str, GrowingRun] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, run: str) -> GrowingRun:
+        """Return what is known of a run."""
+        with self._lock:
+            growing = self._runs.pop(run, None) or GrowingRun(self.settings.settle_s)
+            self._runs[run] = growing
+            if len(self._runs) > _N_REMEMBERED:
+                self._runs.popitem(last=False)
+            return growing
+
+    def directories(self, root: Path, run: str) -> tuple[Path, ...]:
+        """Return where else than in its own directory the frame files of a run may lie.
+
+        Links that lead out of the data root are not followed.
+        """
+        if not self.settings.follow:
+            return ()
+        resolved = root.resolve()
+        found = {
+            Path(root, path).resolve()
+            for pattern in self.settings.follow_dirs
+            for path in glob.glob(pattern.replace("{run}", glob.escape(run)), root_dir=root)
+        }
+        own = resolved / run
+        return tuple(
+            path
+            for path in sorted(found)
+            if path.is_dir() and path.is_relative_to(resolved) and path != own
+        )
