@@ -66,6 +66,10 @@ class InputError(PanosetiZarrError):
     """What the user named cannot be worked on (absent, unreadable, no frames): fail the command."""
 
 
+class StoreReplacedError(InputError):
+    """Another store took the place of the one that was opened: open it, and read again."""
+
+
 class ConfigError(PanosetiZarrError):
     """The configuration or a setting is wrong: stop the start with exit code 2."""
 

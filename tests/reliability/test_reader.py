@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 import zarr
 from ingest_process import subtract
 from nights import SETTINGS as SMALL_CHUNKS
-from nights import simulate
+from nights import link_run, simulate
 from reference_store import reference_arrays
 from stores import frame_files, ingest
 
+from panoseti_zarr import open_stream
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.l0_metadata import read_state
 
@@ -134,3 +136,44 @@ def test_a_reader_through_a_thousand_commits(place, product, n_wanted, request, 
     count(n_commits=n_commits, **seen)
     assert seen["n_stores"] > n_stores // 2
     assert seen["n_advances"] > n_stores
+
+
+REPLACE = """
+import os, sys, time
+shard, *versions = sys.argv[1:]
+while True:
+    for version in versions:
+        os.link(version, shard + ".next")
+        os.replace(shard + ".next", shard)
+        time.sleep(0.005)
+"""
+
+
+def test_a_reader_of_shards_that_are_replaced(place, count):
+    """Where a plain reader meets wrong checksums, open_stream's dataset reads every frame right.
+
+    Another process replaces the shard of the tail by a longer one and back, without pause.
+    """
+    settings = PffToZarrConfig(time_chunk=64, inner_chunk=16)
+    run = simulate(place / "data", n_frames=60, product="img16", files_of=40)
+    images = reference_arrays(frame_files(run), "img16")["images"]
+    store = ingest(link_run(run, place / "first", 1), place / "l0", settings).store_path
+    plain, steady = xarray.open_zarr(store, chunks=None), open_stream(store)
+    shard = store / "images/c/0/0/0"
+    short, long = place / "short", place / "long"
+    shutil.copy(shard, short)
+    ingest(run, place / "l0", settings)
+    shutil.copy(shard, long)
+    n_torn = n_reads = 0
+    with subprocess.Popen([sys.executable, "-c", REPLACE, shard, short, long]) as replacing:
+        try:
+            while n_torn < 3 or n_reads < 200:
+                try:
+                    np.testing.assert_array_equal(plain.images[33:39], images[33:39])
+                except ValueError:
+                    n_torn += 1
+                np.testing.assert_array_equal(steady.images[33:39], images[33:39])
+                n_reads += 1
+        finally:
+            replacing.kill()
+    count(n_torn=n_torn, n_reads=n_reads)
