@@ -10,7 +10,7 @@ be done is done.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -26,10 +26,12 @@ from daemon.instructions import (
     ScanRoot,
     StartIngest,
     StartL1,
+    StartRound,
 )
 from daemon.messages import (
     Connected,
     Event,
+    Growth,
     Hinted,
     IngestEnded,
     L1Ended,
@@ -38,6 +40,7 @@ from daemon.messages import (
     OutputsSeen,
     RetryAsked,
     RootSeen,
+    RoundEnded,
     RunEntry,
     RunSeen,
     Started,
@@ -45,7 +48,7 @@ from daemon.messages import (
     StreamSeen,
     Tick,
 )
-from daemon.records import SETTLED, Run, StreamStatus
+from daemon.records import SETTLED, Run, Stream, StreamStatus
 from daemon.settings import Settings
 from daemon.state import ServiceState
 
@@ -56,6 +59,7 @@ SETTINGS = Settings(
     settle_s=10, rescan_s=60, recheck_s=600, max_streams=2, max_l1=1, retry_most_s=40
 )
 MARKER = ("run_complete",)
+JOBS = StartIngest | StartRound | StartL1
 
 
 @dataclass
@@ -73,6 +77,8 @@ class WorldRun:
 class Service(RuleBasedStateMachine):
     """The machine under test, and its world."""
 
+    settings = SETTINGS
+
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
@@ -81,6 +87,7 @@ class Service(RuleBasedStateMachine):
         self.l0: dict[tuple[str, str], int] = {}
         self.closes: dict[tuple[str, str], int] = {}
         self.l1: dict[tuple[str, str], int] = {}
+        self.recorded: dict[tuple[str, str], int] = {}
         self.ledger: dict[str, Run] = {}
         self.mounted = dict.fromkeys(ROOTS, True)
         self.is_disk_full = False
@@ -103,10 +110,14 @@ class Service(RuleBasedStateMachine):
             if isinstance(instruction, SaveRun):
                 self.ledger[instruction.run] = copy.deepcopy(self.state.runs[instruction.run])
             elif isinstance(
-                instruction, ScanRoot | LookAtRun | CheckOutputs | StartIngest | StartL1
+                instruction,
+                ScanRoot | LookAtRun | CheckOutputs | StartIngest | StartRound | StartL1,
             ):
                 if isinstance(instruction, StartIngest):
                     self.check_that_it_was_finished(instruction)
+                elif isinstance(instruction, StartRound):
+                    assert self.settings.follow
+                    assert self.state.runs[instruction.run].is_settling
                 self.open.append(instruction)
                 self.began_s[id(instruction)] = self.now_s
             elif isinstance(instruction, LeaveTasks):
@@ -157,7 +168,8 @@ class Service(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), key=st.sampled_from(KEYS))
     def delete_l0(self, name: str, key: str) -> None:
-        self.has_lost_l0 = self.l0.pop((name, key), None) is not None or self.has_lost_l0
+        held = [self.l0.pop((name, key), None), self.recorded.pop((name, key), None)]
+        self.has_lost_l0 = held != [None, None] or self.has_lost_l0
 
     @rule(root=st.sampled_from(ROOTS), mounted=st.booleans())
     def mount(self, root: str, mounted: bool) -> None:
@@ -189,7 +201,7 @@ class Service(RuleBasedStateMachine):
             self.send(Tick)
 
     def take_open(self, *, with_jobs: bool) -> list[Instruction]:
-        jobs = [] if with_jobs else [i for i in self.open if isinstance(i, StartIngest | StartL1)]
+        jobs = [] if with_jobs else [i for i in self.open if isinstance(i, JOBS)]
         taken = [i for i in self.open if i not in jobs]
         self.open = jobs
         return taken
@@ -206,13 +218,13 @@ class Service(RuleBasedStateMachine):
     def restart(self, with_ledger: bool, has_effect: bool = False) -> None:
         """Kill it: what was under way may have had its effect, or not."""
         for instruction in self.open:
-            if isinstance(instruction, StartIngest | StartL1) and has_effect:
+            if isinstance(instruction, JOBS) and has_effect:
                 self.perform_one(instruction, fails=False)
         self.open.clear()
         self.performed.clear()
         if not with_ledger:
             self.ledger.clear()
-        self.state = ServiceState(SETTINGS)
+        self.state = ServiceState(self.settings)
         self.send(Started, roots=ROOTS, runs=tuple(copy.deepcopy(r) for r in self.ledger.values()))
         self.send(Connected, n_slots=2)
 
@@ -251,6 +263,9 @@ class Service(RuleBasedStateMachine):
             case StartIngest(run=name, stream=key):
                 outcome = Outcome.FAILED if fails else self.ingest(instruction)
                 kind: type[Any] = IngestEnded
+            case StartRound(run=name, stream=key):
+                outcome = Outcome.FAILED if fails else self.record(instruction)
+                kind = RoundEnded
             case StartL1(run=name, stream=key):
                 outcome = Outcome.FAILED if fails else self.make_l1(name, key)
                 kind = L1Ended
@@ -284,9 +299,16 @@ class Service(RuleBasedStateMachine):
             "directory_mtime_ns": run.generation,
             "markers": MARKER if run.is_marked else (),
             "streams": streams if instruction.with_streams else None,
+            "growth": tuple(
+                Growth(key, version, 1, version)
+                for key, version in sorted(run.versions.items())
+                if self.settings.follow
+            ),
         }
 
     def stores(self, name: str, key: str) -> tuple[Store, bool]:
+        if (name, key) in self.recorded:
+            return Store.OPEN, False
         held = self.l0.get((name, key))
         has_l1 = held is not None and self.l1.get((name, key)) == self.closes[name, key]
         if held is None:
@@ -303,9 +325,21 @@ class Service(RuleBasedStateMachine):
         if job.stream in run.corrupt:
             return Outcome.CORRUPT
         place = (job.run, job.stream)
-        if job.rebuild or self.l0.get(place) != run.versions[job.stream]:
+        was_open = self.recorded.pop(place, None) is not None
+        if job.rebuild or was_open or self.l0.get(place) != run.versions[job.stream]:
             self.l0[place] = run.versions[job.stream]
             self.closes[place] = self.closes.get(place, 0) + 1
+        return Outcome.DONE
+
+    def record(self, job: StartRound) -> Outcome:
+        """Append what an open stream has; one that is closed opens again where that is new."""
+        run = self.world[job.run]
+        if not (run.exists and self.mounted[run.root] and job.stream in run.versions):
+            return Outcome.MISSING
+        if job.stream in run.corrupt:
+            return Outcome.CORRUPT
+        if self.l0.get((job.run, job.stream)) != run.versions[job.stream]:
+            self.recorded[job.run, job.stream] = run.versions[job.stream]
         return Outcome.DONE
 
     def make_l1(self, name: str, key: str) -> Outcome:
@@ -321,13 +355,15 @@ class Service(RuleBasedStateMachine):
         """No stream has two jobs; no root or run has two looks; the limits hold."""
         ingests = [i for i in self.open if isinstance(i, StartIngest)]
         l1s = [i for i in self.open if isinstance(i, StartL1)]
-        jobs = [(i.run, i.stream) for i in (*ingests, *l1s)]
+        rounds = [i for i in self.open if isinstance(i, StartRound)]
+        jobs = [(i.run, i.stream) for i in (*ingests, *rounds, *l1s)]
         looks = [i.run for i in self.open if isinstance(i, LookAtRun)]
         scans = [i.root for i in self.open if isinstance(i, ScanRoot)]
         for things in (jobs, looks, scans):
             assert len(things) == len(set(things))
         # Jobs that hang in one root do not count while the other works, and come back.
         assert len(ingests) <= SETTINGS.max_streams * (1 + self.has_hung)
+        assert len(rounds) <= SETTINGS.max_streams * (1 + self.has_hung)
         assert len(l1s) <= max(SETTINGS.max_l1, SETTINGS.max_streams)
         assert set(jobs) == self.state.backlog.running
         for run in self.state.runs.values():
@@ -356,6 +392,9 @@ class Service(RuleBasedStateMachine):
         assert not known.is_removed
         if not run.is_marked:
             assert not known.is_complete
+            for key, version in run.versions.items():
+                if self.settings.follow:
+                    self.check_open_stream(known.streams[key], (name, key), version)
             return
         assert known.is_complete
         for key, version in run.versions.items():
@@ -366,8 +405,22 @@ class Service(RuleBasedStateMachine):
                 assert (name, key) not in self.l0
             else:
                 assert status is StreamStatus.DONE
+                assert (name, key) not in self.recorded
                 assert self.l0[name, key] == version
                 assert self.l1[name, key] == self.closes[name, key]
+
+    def check_open_stream(self, stream: Stream, place: tuple[str, str], version: int) -> None:
+        """What is recorded is appended; what was closed before waits until it is finished."""
+        is_corrupt = place[1] in self.world[place[0]].corrupt
+        if stream.status is StreamStatus.OPEN:
+            held = self.recorded.get(place, self.l0.get(place))
+            assert held == version or is_corrupt or self.has_lost_l0
+        elif stream.status is StreamStatus.WAITING:
+            assert stream.is_closed or stream.rebuild
+        elif stream.status is StreamStatus.QUARANTINED:
+            assert is_corrupt or stream.digest != str(version)
+        else:
+            assert stream.status in SETTLED
 
 
 Service.TestCase.settings = hypothesis_settings(
@@ -375,3 +428,14 @@ Service.TestCase.settings = hypothesis_settings(
 )
 TestService = Service.TestCase
 TestService.__doc__ = "Whatever the order of events, nothing is done twice and nothing is lost."
+
+
+class FollowingService(Service):
+    """The same, with runs that are appended while they are recorded."""
+
+    settings = replace(SETTINGS, follow=True, tail_flush_s=30)
+
+
+FollowingService.TestCase.settings = Service.TestCase.settings
+TestFollowingService = FollowingService.TestCase
+TestFollowingService.__doc__ = "The same where recordings are followed."
