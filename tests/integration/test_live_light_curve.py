@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from recordings import N_FRAMES, Recording
+from arriving_run import N_FRAMES, ArrivingRun
 
 from panoseti_zarr.errors import StopRequestedError
 
@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples/live_light_curve.py"
 
 def test_the_live_light_curve(tmp_path):
     """The example waits for the store, follows it, writes a picture and ends with the stream."""
-    recording = Recording(tmp_path)
+    recording = ArrivingRun(tmp_path)
     stop, picture = threading.Event(), tmp_path / "light_curve.png"
     command = [sys.executable, "-W", "error", EXAMPLE, recording.store]
     with subprocess.Popen(

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 import xarray
-from recordings import N_FIRST, N_FRAMES, Recording
+from arriving_run import N_FIRST, N_FRAMES, ArrivingRun
 
 from panoseti_zarr import StreamDataset, open_stream
 from panoseti_zarr.cluster import InProcessExecutor
@@ -27,7 +27,7 @@ from panoseti_zarr.pipeline.subtract import make_l1
 
 @pytest.fixture
 def recording(tmp_path):
-    return Recording(tmp_path)
+    return ArrivingRun(tmp_path)
 
 
 def assert_same(dataset, store, **options):
@@ -44,7 +44,7 @@ def assert_same(dataset, store, **options):
 @pytest.mark.parametrize("product", ["img16", "ph256"])
 def test_it_is_what_xarray_gives(tmp_path, chunks, product):
     """Variables, attributes, encodings and chunks of `open_zarr`, before and after a refresh."""
-    recording = Recording(tmp_path, product)
+    recording = ArrivingRun(tmp_path, product)
     store = recording.commit(1)
     dataset = open_stream(store, chunks=chunks)
     assert_same(dataset, store, chunks=chunks)
@@ -111,7 +111,7 @@ def test_closed_says_whether_more_may_come(recording):
 )
 def test_headers_on_request(tmp_path, product, prefixes, chunks):
     """Header fields have flat names that are Python names too, and refresh with the rest."""
-    recording = Recording(tmp_path, product)
+    recording = ArrivingRun(tmp_path, product)
     dataset = open_stream(recording.commit(1), headers=True, chunks=chunks)
     plain = {"images", "timestamps", "quality"}
     fields = {path for path in recording.arrays if path not in plain}

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 import xarray
-from recordings import N_FRAMES, Recording
+from arriving_run import N_FRAMES, ArrivingRun
 from zarr.abc.store import RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
@@ -21,7 +21,7 @@ from panoseti_zarr.io.committed_store import CommittedStore
 
 @pytest.fixture
 def recording(tmp_path):
-    return Recording(tmp_path)
+    return ArrivingRun(tmp_path)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from panoseti_zarr.cluster import Executor, InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io import steps
+from panoseti_zarr.io.growing import GrowingRun
 from panoseti_zarr.io.reader import list_run
 from panoseti_zarr.pipeline.append import Commit
+from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream
 
 L1_SETTINGS = {"baseline_window": 10, "baseline_mode": "running"}
@@ -111,6 +114,28 @@ def ingest(order: dict[str, Any], narrator: Narrator) -> dict[str, Any]:
     return {"n_frames": result.n_frames, "changed": result.changed}
 
 
+def follow(order: dict[str, Any], narrator: Narrator) -> dict[str, Any]:
+    """Make one round of the one stream of a run that is recorded, its tail included."""
+    listing = list_run(Path(order["run"]))
+    (key,) = listing.keys
+    growing = GrowingRun(settle_s=0)
+    for _ in range(2):
+        growing.saw(listing, time.monotonic(), time.monotonic())
+    with InProcessExecutor(1) as executor:
+        result = follow_stream(
+            listing,
+            key,
+            Path(order["l0_dir"]),
+            PffToZarrConfig(**order["settings"]),
+            executor,
+            growing,
+            with_tail=True,
+            on_commit=narrator.on_commit,
+            stop=threading.Event(),
+        )
+    return {"n_frames": result.n_frames}
+
+
 def subtract(l0: Path, l1_dir: Path, settings: dict[str, Any] = L1_SETTINGS) -> L1Ended:
     """Make the L1 store of an L0 store unless it matches, as a job of the service does."""
     run, _, stream = l0.name.removesuffix(".zarr").rpartition(".dp_")
@@ -148,11 +173,11 @@ def run_task_for_ever(path: str, narrator: Narrator) -> None:
 def main() -> None:
     """Do what the argument asks for.
 
-    Its keys: ``run``, ``l0_dir``, ``settings``, ``rebuild``, ``hand_over`` (a file for the first
-    task); or ``subtract`` (an L0 store) and ``l1_dir``; or ``task`` (such a file: run it) and
-    ``for_ever``. And ``holds``, a list of objects with ``step``, ``after_commits`` (as many
-    commits of this process were told before) and ``n_before`` (it goes on from the step so many
-    times first).
+    Its keys: ``run``, ``l0_dir``, ``settings``, ``rebuild``, ``follow`` (one round of a recording),
+    ``hand_over`` (a file for the first task); or ``subtract`` (an L0 store) and ``l1_dir``; or
+    ``task`` (such a file: run it) and ``for_ever``. And ``holds``, a list of objects with
+    ``step``, ``after_commits`` (as many commits of this process were told before) and ``n_before``
+    (it goes on from the step so many times first).
     """
     order = json.loads(sys.argv[1])
     narrator = Narrator(order.get("holds", []))
@@ -164,7 +189,8 @@ def main() -> None:
             ended = subtract(Path(order["subtract"]), Path(order["l1_dir"]))
             done = {"outcome": ended.outcome, "changed": ended.is_changed}
         else:
-            done = run_task(order["task"]) if "task" in order else ingest(order, narrator)
+            work = follow if order.get("follow") else ingest
+            done = run_task(order["task"]) if "task" in order else work(order, narrator)
     except PanosetiZarrError as error:
         narrator.tell(failed=type(error).__name__, message=str(error))
     else:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from follow_mutants import FOLLOW_MUTANTS
 from l1_mutants import L1_MUTANTS
 from mutant import HERE, PACKAGES, ROOT, Mutant, apply, left_out
 
@@ -168,7 +169,7 @@ L0_MUTANTS = (
     left_out("nothing swept at the end", STORE, "            cleanup.callback(writer.leave)\n",
              f"{CRASH}::test_a_new_store"),
 )  # fmt: skip
-MUTANTS = (*L0_MUTANTS, *L1_MUTANTS)
+MUTANTS = (*L0_MUTANTS, *L1_MUTANTS, *FOLLOW_MUTANTS)
 
 
 def run_tests(root: Path, tests: str) -> tuple[int, str]:

@@ -6,11 +6,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from state_driver import (
+    IMG,
+    PH,
+    ROOT,
+    RUN,
+    SETTINGS,
+    Driver,
+    done_run,
+    entry,
+    logged,
+    outputs,
+    started,
+    stream,
+)
 
 from daemon.instructions import (
     CheckOutputs,
     Exit,
-    Instruction,
     LeaveTasks,
     Log,
     LookAtRun,
@@ -26,131 +39,20 @@ from daemon.messages import (
     Committed,
     Connected,
     Disconnected,
-    Event,
     Hinted,
     IngestEnded,
-    L1Ended,
     L1Started,
     Outcome,
-    OutputSeen,
-    OutputsSeen,
     Reconfigured,
     RetryAsked,
-    RootSeen,
-    RunEntry,
     RunSeen,
     Started,
     StopAsked,
     Store,
-    StreamSeen,
     Tick,
 )
 from daemon.records import StreamStatus
-from daemon.settings import Settings
 from daemon.state import ServiceState
-
-ROOT = "/data"
-RUN = "obs_X.start_2024-07-25T04:34:06Z.runtype_sci.pffd"
-IMG = "dp_img16.module_1"
-PH = "dp_ph256.module_1"
-SETTINGS = Settings(settle_s=10, rescan_s=60, recheck_s=1000, max_streams=2, min_free_bytes=100)
-
-
-def entry(name: str = RUN, *, mtime_ns: int = 1, start_ns: int = 50) -> RunEntry:
-    return RunEntry(name, mtime_ns, (0, start_ns, name), start_ns)
-
-
-def stream(key: str = IMG, digest: str = "f1", **how: Any) -> StreamSeen:
-    return StreamSeen(key, digest, how.pop("store", Store.ABSENT), **how)
-
-
-def outputs(**how: Any) -> tuple[OutputSeen, ...]:
-    seen = {"volume": "nas:/big (nfs)", "device": 1, "free_bytes": 1000, **how}
-    return (
-        OutputSeen("l0_dir", "/big/l0", **seen),
-        OutputSeen("l1_dir", "/big/l1", "", "nas:/big (nfs)", 2, 1000),
-    )
-
-
-class Driver:
-    """Hands events to a machine at growing times; what comes out is without debug lines."""
-
-    def __init__(self, settings: Settings = SETTINGS, *, ready: bool = True, **start: Any) -> None:
-        self.state = ServiceState(settings)
-        self.now_s = 0.0
-        self.send(Started, roots=start.pop("roots", (ROOT,)), **start)
-        if ready:
-            self.send(Connected, n_slots=2)
-            self.outputs()
-
-    def send(self, kind: type[Any], *, after_s: float = 0.0, **fields: Any) -> list[Instruction]:
-        self.now_s += after_s
-        event: Event = kind(now_s=self.now_s, **fields)
-        out = self.state.handle(event)
-        return [i for i in out if not (isinstance(i, Log) and i.level == "debug")]
-
-    def outputs(self, **how: Any) -> list[Instruction]:
-        return self.send(OutputsSeen, outputs=outputs(**how))
-
-    def root(self, *entries: RunEntry, **how: Any) -> list[Instruction]:
-        n_entries = how.pop("n_entries", len(entries))
-        fields = {"root": ROOT, "volume": "raw", "device": 5, **how}
-        return self.send(RootSeen, n_entries=n_entries, runs=entries, **fields)
-
-    def look(
-        self, *streams: StreamSeen, digest: str = "d1", run: str = RUN, **how: Any
-    ) -> list[Instruction]:
-        fields: dict[str, Any] = {"markers": ("run_complete",), "directory_mtime_ns": 1}
-        fields |= {"outputs": outputs() if streams else ()} | how
-        return self.send(
-            RunSeen,
-            after_s=how.pop("after_s", 0.0),
-            run=run,
-            began_s=self.now_s,
-            digest=digest,
-            streams=streams or None,
-            **{key: value for key, value in fields.items() if key != "after_s"},
-        )
-
-    def listed(self, *streams: StreamSeen, run: str = RUN, **how: Any) -> list[Instruction]:
-        """Discover a run and let it be finished with these streams."""
-        if run not in self.state.runs:
-            self.root(*(entry(name) for name in (*self.state.runs, run)))
-        self.look(run=run, **how)
-        self.now_s += 10
-        self.send(Tick)
-        return self.look(*streams, run=run, **how)
-
-    def ingested(self, key: str = IMG, **how: Any) -> list[Instruction]:
-        fields = {"run": RUN, "outcome": Outcome.DONE, "is_changed": True, "n_frames": 7, **how}
-        return self.send(IngestEnded, stream=key, **fields)
-
-    def l1_made(self, key: str = IMG, **how: Any) -> list[Instruction]:
-        fields = {"run": RUN, "outcome": Outcome.DONE, "is_changed": True, **how}
-        return self.send(L1Ended, stream=key, **fields)
-
-    def status(self, key: str = IMG, run: str = RUN) -> StreamStatus:
-        return self.state.runs[run].streams[key].status
-
-
-def logged(instructions: list[Instruction]) -> list[str]:
-    return [i.event for i in instructions if isinstance(i, Log)]
-
-
-def started(instructions: list[Instruction]) -> list[tuple[str, str]]:
-    return [(i.run, i.stream) for i in instructions if isinstance(i, StartIngest)]
-
-
-def done_run(*keys: str) -> Driver:
-    """Bring a run to its completion."""
-    driver = Driver()
-    driver.listed(*(stream(key) for key in keys))
-    for key in keys:
-        driver.ingested(key)
-        driver.l1_made(key)
-    driver.outputs()
-    assert driver.state.runs[RUN].is_complete
-    return driver
 
 
 def test_a_start_scans_the_roots_and_the_outputs() -> None:

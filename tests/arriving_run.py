@@ -1,4 +1,4 @@
-"""A recording for the tests of readers: its files arrive one by one, and its store grows."""
+"""A run for the tests of readers: its files arrive one by one, and its store grows."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ SHARDS = PffToZarrConfig(time_chunk=64, inner_chunk=16, max_concurrent_writes=1)
 N_FIRST, N_FRAMES = 40, 150
 
 
-class Recording:
+class ArrivingRun:
     """A run whose files of 40 frames arrive one after the other, and its store."""
 
     def __init__(self, root: Path, product: str = "img16") -> None:

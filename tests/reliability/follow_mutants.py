@@ -1,0 +1,55 @@
+"""Mutants of what follows a recording: each rule that a frame's place depends on, left out."""
+
+from mutant import left_out
+
+GROWTH, GROWING = "panoseti_zarr/core/growth.py", "panoseti_zarr/io/growing.py"
+FOLLOW, MODEL = "panoseti_zarr/pipeline/follow.py", "panoseti_zarr/model.py"
+FOLLOWER, RECORDINGS = "daemon/follower.py", "daemon/recordings.py"
+
+ROUNDS = "tests/integration/test_follow.py"
+SERVICE = "tests/system/test_service_follow.py"
+STATE = "tests/unit/test_follower.py"
+
+FOLLOW_MUTANTS = (
+    left_out("a growing file's last frame counted", GROWTH, "    return good\n",
+             f"{ROUNDS}::test_readers_see_a_store_that_only_grows[7001-img16]",
+             "    return good + 1\n"),
+    left_out("reserved space counted", GROWING,
+             "header.endswith(HEADER_END) and parse_header(header[:-3], product) is not None",
+             f"{ROUNDS}::test_reserved_space_is_no_frames", "bool(header)"),
+    left_out("the next file read before the last one rests", GROWTH,
+             "(place and not is_final[place - 1])",
+             f"{ROUNDS}::test_the_next_file_waits_for_the_last_to_rest", "False"),
+    left_out("read on behind a gap", GROWTH, "seqno != place or",
+             f"{ROUNDS}::test_a_gap_waits", ""),
+    left_out("a growing file taken for a final one", GROWING,
+             "            if place == len(files) - 1:\n",
+             f"{ROUNDS}::test_reserved_space_is_no_frames", "            if place < 0:\n"),
+    left_out("a file that was replaced taken for one that grew", MODEL,
+             "self.inode == before.inode and ",
+             f"{ROUNDS}::test_a_file_that_shrinks_or_is_replaced", ""),
+    left_out("a restarted process reads nothing again", GROWING,
+             "            if file.name.seqno in before and file.identity.has_grown_from"
+             "(before[file.name.seqno])\n",
+             f"{ROUNDS}::test_committed_frames_are_read_again_once_after_a_restart", ""),
+    left_out("a growing file has to be as it was", MODEL,
+             "        return identity.has_grown_from(self.identity)\n",
+             f"{ROUNDS}::test_a_file_that_grows_while_it_is_read_is_no_other",
+             "        return identity == self.identity\n"),
+    left_out("a flush ends in the middle of an inner chunk", GROWTH,
+             "    in_pieces = n_available // inner_chunk * inner_chunk if inner_chunk else "
+             "n_available\n",
+             f"{ROUNDS}::test_a_flush_ends_with_an_inner_chunk", "    in_pieces = n_available\n"),
+    left_out("a round closes the stream", FOLLOW, "            close=False,\n",
+             f"{ROUNDS}::test_readers_see_a_store_that_only_grows[50000-img16]",
+             "            close=True,\n"),
+    left_out("a finished run's last round leaves it open", FOLLOWER,
+             "            return [requeue(run, stream)]\n",
+             f"{STATE}::test_a_round_under_way_when_the_run_is_finished", "            pass\n"),
+    left_out("a flush before its time", FOLLOWER,
+             "            known.flush_due_s = now_s + settings.tail_flush_s\n",
+             f"{STATE}::test_the_tail_is_shown_every_tail_flush_s", ""),
+    left_out("a DAQ node's directories not followed", RECORDINGS,
+             "        if not self.settings.follow:\n",
+             f"{SERVICE}::test_a_daq_nodes_directories_are_followed", "        if run:\n"),
+)  # fmt: skip
