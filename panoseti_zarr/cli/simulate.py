@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from panoseti_zarr.io.simulate import RunPlan
 
 
 def simulate(
@@ -52,6 +55,13 @@ def simulate(
     ] = None,
     no_empty_files: Annotated[
         bool, typer.Option("--no-empty-files", help="Leave out files of zero bytes.")
+    ] = False,
+    daq_node: Annotated[
+        bool,
+        typer.Option(
+            "--daq-node",
+            help="Put the frame files where they grow on a DAQ node: ROOT/module_<id>/<run>.",
+        ),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a simulated run of that name.")
@@ -113,10 +123,11 @@ def simulate(
         markers=_marker_names(markers),
         empty_files=not no_empty_files,
         defects=tuple(parse_defect(text) for text in defect or ()),
+        daq_node=daq_node,
     )
     run_dir = simulate_run(root, plan, overwrite=force)
     if as_json:
-        files = {path.name: path.stat().st_size for path in sorted(run_dir.iterdir())}
+        files = _sizes(root, plan)
         made = {
             "path": str(run_dir),
             "run": run_dir.name,
@@ -127,6 +138,18 @@ def simulate(
         typer.echo(json.dumps(made, indent=2))
     else:
         typer.echo(str(run_dir))
+
+
+def _sizes(root: Path, plan: RunPlan) -> dict[str, int]:
+    """Return the bytes of each file of a run: by name, or path in ROOT where it is elsewhere."""
+    from panoseti_zarr.io.simulate import run_dirs
+
+    run_dir, *others = run_dirs(root, plan)
+    sizes = {path.name: path.stat().st_size for path in sorted(run_dir.iterdir())}
+    for directory in others:
+        for path in sorted(directory.iterdir()):
+            sizes[str(path.relative_to(root))] = path.stat().st_size
+    return sizes
 
 
 def _time(text: str) -> datetime:
