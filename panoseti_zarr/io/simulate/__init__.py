@@ -1,7 +1,8 @@
 """Write a run directory as the DAQ would, without a telescope.
 
 The order of writing is the DAQ's and the head node's: configuration, empty files of all
-products, frames in place, markers last. The same plan gives the same bytes.
+products, frames in place, markers last. `simulate_run` does it at once, and the same plan gives
+the same bytes; `record_run` does it in real time.
 """
 
 from __future__ import annotations
@@ -20,10 +21,20 @@ from panoseti_zarr.io.simulate.directory import (
     write_marker,
 )
 from panoseti_zarr.io.simulate.frames import frame_blocks
+from panoseti_zarr.io.simulate.live import Recording, record_run
 from panoseti_zarr.io.simulate.pieces import print_pieces
 from panoseti_zarr.io.simulate.plan import MARKERS, RunPlan, StreamPlan, max_file_size_mb
 
-__all__ = ["MARKERS", "RunPlan", "StreamPlan", "max_file_size_mb", "run_dirs", "simulate_run"]
+__all__ = [
+    "MARKERS",
+    "Recording",
+    "RunPlan",
+    "StreamPlan",
+    "max_file_size_mb",
+    "record_run",
+    "run_dirs",
+    "simulate_run",
+]
 
 
 def simulate_run(root: Path, plan: RunPlan, *, overwrite: bool = False) -> Path:
