@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from panoseti_zarr.cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from panoseti_zarr.io.simulate import Recording, RunPlan
+    from panoseti_zarr.model import StreamKey
+
+_START = "2024-07-25T04:34:06Z"
 
 
 def simulate(
@@ -18,8 +28,13 @@ def simulate(
     ] = None,
     observatory: Annotated[str, typer.Option(help="Observatory in the name.")] = "Lick",
     start: Annotated[
-        str, typer.Option(metavar="TIME", help="Start of the run, ISO 8601, UTC.")
-    ] = "2024-07-25T04:34:06Z",
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Start of the run, ISO 8601, UTC.",
+            show_default=f"{_START}; with --live now",
+        ),
+    ] = None,
     product: Annotated[
         list[str] | None,
         typer.Option(help="img16, img8, ph1024 or ph256; repeat for more.", show_default="img16"),
@@ -36,7 +51,12 @@ def simulate(
         float,
         typer.Option(help="The file that passes this size (10^6 bytes) is followed by another."),
     ] = 4000.0,
-    seed: Annotated[int, typer.Option(help="The same seed and options give the same bytes.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="The same seed and options give the same bytes; with --live the same pixels."
+        ),
+    ] = 0,
     markers: Annotated[
         str,
         typer.Option(
@@ -52,6 +72,17 @@ def simulate(
     ] = None,
     no_empty_files: Annotated[
         bool, typer.Option("--no-empty-files", help="Leave out files of zero bytes.")
+    ] = False,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Record in real time, for frames / rate seconds; see above."),
+    ] = False,
+    daq_node: Annotated[
+        bool,
+        typer.Option(
+            "--daq-node",
+            help="Put the frame files where they grow on a DAQ node: ROOT/module_<id>/<run>.",
+        ),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a simulated run of that name.")
@@ -88,9 +119,16 @@ def simulate(
 
     cut-tail@img16.3:n_bytes=7, of module 3, and of its img16 alone.
 
+    With --live the run begins now, and each frame is written when its time has come, through
+    a buffer of 1 MB as the DAQ's, so that files grow in such steps. SIGINT or SIGTERM end the
+    recording early: files are flushed, and the markers written. --start is in the run's name alone
+    then, and missing-seqno and stub-file are refused.
+
     For example:
 
     panoseti-zarr simulate /tmp/data
+
+    panoseti-zarr simulate /tmp/data --live --module 1 --module 2 --frames 60000
 
     panoseti-zarr simulate /tmp/data --product img16 --product ph256 --frames 5000
 
@@ -107,26 +145,67 @@ def simulate(
         ),
         name=name,
         observatory=observatory,
-        start=_time(start),
+        start=datetime.now(UTC) if live and start is None else _time(start or _START),
         max_file_size_mb=max_file_mb,
         seed=seed,
         markers=_marker_names(markers),
         empty_files=not no_empty_files,
         defects=tuple(parse_defect(text) for text in defect or ()),
+        daq_node=daq_node,
     )
-    run_dir = simulate_run(root, plan, overwrite=force)
+    n_frames = {stream.key: stream.n_frames for stream in plan.streams}
+    if live:
+        recording = _record(root, plan, overwrite=force)
+        run_dir, n_frames = recording.run_dir, recording.n_frames
+    else:
+        run_dir = simulate_run(root, plan, overwrite=force)
     if as_json:
-        files = {path.name: path.stat().st_size for path in sorted(run_dir.iterdir())}
+        files = _sizes(root, plan)
         made = {
             "path": str(run_dir),
             "run": run_dir.name,
-            "streams": {str(stream.key): stream.n_frames for stream in plan.streams},
+            "streams": {str(key): count for key, count in n_frames.items()},
             "size_bytes": sum(files.values()),
             "files": files,
         }
         typer.echo(json.dumps(made, indent=2))
     else:
         typer.echo(str(run_dir))
+
+
+def _record(root: Path, plan: RunPlan, *, overwrite: bool) -> Recording:
+    """Record a run until it is over or a signal comes, with a bar a stream on a terminal."""
+    from panoseti_zarr.io.simulate import record_run
+
+    stop = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    frame_bytes = {stream.key: stream.layout.today_frame_bytes for stream in plan.streams}
+    sizes = {str(stream.key): stream.n_frames * frame_bytes[stream.key] for stream in plan.streams}
+    try:
+        with progress_bars(sizes) as advance:
+
+            def tell(key: StreamKey, n_frames: int) -> None:
+                advance(str(key), n_frames * frame_bytes[key])
+
+            return record_run(root, plan, overwrite=overwrite, stop=stop, on_frames=tell)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _sizes(root: Path, plan: RunPlan) -> dict[str, int]:
+    """Return the bytes of each file of a run: by name, or path in ROOT where it is elsewhere."""
+    from panoseti_zarr.io.simulate import run_dirs
+
+    run_dir, *others = run_dirs(root, plan)
+    sizes = {path.name: path.stat().st_size for path in sorted(run_dir.iterdir())}
+    for directory in others:
+        for path in sorted(directory.iterdir()):
+            sizes[str(path.relative_to(root))] = path.stat().st_size
+    return sizes
 
 
 def _time(text: str) -> datetime:

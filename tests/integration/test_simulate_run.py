@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pypff.io
@@ -188,6 +189,42 @@ def test_existing_run_is_replaced_only_when_asked_and_only_if_simulated(tmp_path
     assert len(frame_files(run_dir, "ph256")) == 1
 
 
+def test_on_a_daq_node_frame_files_are_in_the_directories_of_their_modules(tmp_path):
+    """The run's own directory has configuration and markers; the files' bytes are the same."""
+    streams = (StreamPlan("img16", 3, 10), StreamPlan("ph256", 4, 20))
+    whole = contents(simulate_run(tmp_path / "a", RunPlan(streams)))
+    root = tmp_path / "b"
+    plan = RunPlan(streams, daq_node=True)
+    run_dir = simulate_run(root, plan)
+    assert run_dir == root / plan.run_name
+    assert set(contents(run_dir)) == CONFIG_NAMES | MARKER_NAMES
+    found = contents(run_dir)
+    for module in (3, 4):
+        in_module = contents(root / f"module_{module}" / plan.run_name)
+        assert len(in_module) == len(PRODUCTS)
+        assert all(f"module_{module}." in name for name in in_module)
+        found |= in_module
+    assert found == whole
+
+
+def test_run_of_a_daq_node_is_replaced_in_all_its_directories(tmp_path):
+    """An existing one is refused; by force it goes whole, even where the new one is in one."""
+    plan = RunPlan((StreamPlan("ph256", 1, 5),), daq_node=True)
+    simulate_run(tmp_path, plan)
+    with pytest.raises(InputError, match="there already"):
+        simulate_run(tmp_path, plan)
+    simulate_run(tmp_path, RunPlan(plan.streams), overwrite=True)
+    node_dir = tmp_path / "module_1" / plan.run_name
+    assert not node_dir.exists()
+    node_dir.mkdir()
+    alone = RunPlan(plan.streams, daq_node=True)
+    with pytest.raises(InputError, match="there already"):
+        simulate_run(tmp_path, alone)
+    shutil.rmtree(tmp_path / plan.run_name)
+    with pytest.raises(InputError, match="not simulated"):
+        simulate_run(tmp_path, alone, overwrite=True)
+
+
 def test_root_that_is_a_file_is_a_declared_error(tmp_path):
     """What the system refuses comes as an error of ours, with the path."""
     (tmp_path / "file").touch()
@@ -216,6 +253,16 @@ def test_command_prints_json_of_what_it_made(tmp_path):
     assert made["streams"] == {"dp_img16.module_1": 4}
     assert made["files"] == {name: len(data) for name, data in contents(run_dir).items()}
     assert made["size_bytes"] == sum(made["files"].values())
+
+
+def test_command_names_the_files_of_a_daq_node_by_their_paths(tmp_path):
+    """In the JSON, frame files have the directory of their module before their name."""
+    made = json.loads(command(tmp_path, "--frames", 4, "--module", 9, "--daq-node", "--json"))
+    frames = {name: size for name, size in made["files"].items() if "/" in name}
+    assert len(frames) == len(PRODUCTS)
+    assert {name.rpartition("/")[0] for name in frames} == {f"module_9/{made['run']}"}
+    assert sum(frames.values()) == 4 * 2540
+    assert set(made["files"]) - set(frames) == CONFIG_NAMES | MARKER_NAMES
 
 
 def test_command_applies_defects_and_replaces_by_force(tmp_path):

@@ -84,7 +84,7 @@ def test_config_files_are_those_of_a_real_run_with_a_password_in_a_url():
 
 def test_housekeeping_has_an_object_a_line_and_blank_lines_between():
     """Every other line of hk.pff is empty, the others are JSON of one key."""
-    lines = housekeeping(RunPlan((StreamPlan("img16", 3),))).split("\n")
+    lines = housekeeping(RunPlan((StreamPlan("img16", 3),)), 29).split("\n")
     assert not any(lines[1::2])
     names = [next(iter(json.loads(line))) for line in lines[:-1:2]]
     assert names == ["WPS", "GPSPRIM", "QUABO_12", "QUABO_13", "QUABO_14", "QUABO_15"]

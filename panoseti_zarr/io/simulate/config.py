@@ -36,9 +36,12 @@ def config_files(plan: RunPlan) -> dict[str, str]:
     return {name: json.dumps(content, indent=4) for name, content in contents.items()}
 
 
-def housekeeping(plan: RunPlan) -> str:
-    """Return ``hk.pff``: a JSON object a line, a blank line after each."""
-    time_s = plan.start_s + plan.daq_delay_s
+def housekeeping(plan: RunPlan, after_start_s: int) -> str:
+    """Return what ``hk.pff`` gets so many seconds after the start of the run.
+
+    A JSON object a line, a blank line after each.
+    """
+    time_s = plan.start_s + after_start_s
     records: list[dict[str, Any]] = [
         {"WPS": {"Computer_UTC": f"{time_s}.080837", "POWER": "ON"}},
         {"GPSPRIM": {"Computer_UTC": f"{time_s}.331889", "TIMEFLAG": "GPS", "UTCOFFSET": "18"}},

@@ -7,6 +7,7 @@ asked for: so a longer stream begins with the frames of a shorter one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,16 @@ _CROSSING_FRAME = 3
 _CROSSING_NS = 999_800_000
 """The WR time of `_CROSSING_FRAME` within its second: the DAQ clock is in the next one then."""
 
+_PACKET_US = 20
+"""From the packet of one board to the next of the same frame it takes less, microseconds."""
+
 _BOARD_SHARES = (0.2, 0.28, 0.31, 0.21)
 """Which board sends how many of the pulses, about as in a real run."""
 
 _SKY_LEVEL = {"img16": 200.0, "img8": 25.0}
 _ADC_PER_PHOTON = 1.5
 _PULSE_NOISE = 9.0
+_FAINT_COUNTS = 3
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -50,20 +55,61 @@ def frame_blocks(plan: RunPlan, stream: StreamPlan) -> Iterator[FrameBlock]:
     FrameBlock
         `BLOCK_FRAMES` frames, the last block fewer.
     """
-    layout = stream.layout
-    boards = _Boards(stream, _generator(plan, stream, 0))
-    light = _Pulses if layout.is_pulse_height else _Sky
-    scene = light(layout, _generator(plan, stream, 1))
     times = _times(stream, plan.stream_start_s(stream), _generator(plan, stream, 2))
+    return _blocks(plan, stream, times, _scene(plan, stream))
+
+
+def live_blocks(plan: RunPlan, stream: StreamPlan, first_ns: int) -> Iterator[FrameBlock]:
+    """Yield the frames of a stream that begins at a time, with the plan's value defects in them.
+
+    Images cost a fifth of those of `frame_blocks`: see `_Shuffled`. Image k has the time
+    ``first_ns`` + k / rate. Pixels and packet numbers do not depend on ``first_ns``.
+
+    Parameters
+    ----------
+    plan : RunPlan
+    stream : StreamPlan
+        One of ``plan.streams``.
+    first_ns : int
+        The time of its first image, or from which on pulses may come, ns since 1970-01-01 UTC.
+
+    Yields
+    ------
+    FrameBlock
+        `BLOCK_FRAMES` frames, the last block fewer.
+    """
+    times = _live_times(stream, first_ns, _generator(plan, stream, 2))
+    scene = _scene(plan, stream)
+    if isinstance(scene, _Sky):
+        scene = _Shuffled(scene, _generator(plan, stream, 4))
+    return _blocks(plan, stream, times, scene)
+
+
+def arrival_ns(stream: StreamPlan) -> int:
+    """Return how long after it was taken all packets of a frame have come, nanoseconds."""
+    return 1000 * (max(stream.daq_lag_us, 0) + N_QUABOS * _PACKET_US)
+
+
+def _blocks(
+    plan: RunPlan, stream: StreamPlan, times: Iterator[IntArray], scene: _Scene
+) -> Iterator[FrameBlock]:
+    """Yield the frames of these times and this scene."""
+    boards = _Boards(stream, _generator(plan, stream, 0))
     for first_frame in range(0, stream.n_frames, BLOCK_FRAMES):
         time_ns = next(times)
         fields = boards.headers(time_ns)
         pixels = scene.pixels(time_ns, fields)
-        block = FrameBlock(layout, first_frame, time_ns, fields, pixels)
+        block = FrameBlock(stream.layout, first_frame, time_ns, fields, pixels)
         for index, defect in enumerate(plan.defects):
             if isinstance(defect, ValueDefect) and defect.concerns(stream.key):
                 defect.alter_values(block, _generator(plan, stream, 3, index, first_frame))
         yield block.head(stream.n_frames - first_frame)
+
+
+def _scene(plan: RunPlan, stream: StreamPlan) -> _Scene:
+    """Return what the telescope looks at."""
+    light = _Pulses if stream.layout.is_pulse_height else _Sky
+    return light(stream.layout, _generator(plan, stream, 1))
 
 
 def _generator(plan: RunPlan, stream: StreamPlan, *purpose: int) -> np.random.Generator:
@@ -78,15 +124,42 @@ def _times(stream: StreamPlan, start_s: int, rng: np.random.Generator) -> Iterat
     last_ns, shift_ns = 0, None
     while True:
         if stream.layout.is_pulse_height:
-            gaps = np.maximum(np.rint(rng.exponential(interval_ns, BLOCK_FRAMES)), 1)
+            gaps = _pulse_gaps_ns(interval_ns, rng)
         else:
-            gaps = np.full(BLOCK_FRAMES, round(interval_ns))
-        elapsed = last_ns + np.cumsum(gaps.astype(np.int64))
+            gaps = np.full(BLOCK_FRAMES, round(interval_ns), np.int64)
+        elapsed = last_ns + np.cumsum(gaps)
         if shift_ns is None:
             within = (elapsed[_CROSSING_FRAME] - elapsed[0]) % _S
             shift_ns = start_s * _S + (_CROSSING_NS - within) % _S - elapsed[0]
         yield elapsed + shift_ns
         last_ns = int(elapsed[-1])
+
+
+def _live_times(stream: StreamPlan, first_ns: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Yield when frames are taken, ns: evenly for images, a Poisson process for pulses."""
+    interval_ns = _S / stream.rate_hz
+    n_before, last_ns = 0, first_ns
+    while True:
+        if stream.layout.is_pulse_height:
+            time_ns = last_ns + np.cumsum(_pulse_gaps_ns(interval_ns, rng))
+        else:
+            indices = np.arange(n_before, n_before + BLOCK_FRAMES)
+            time_ns = first_ns + np.rint(indices * interval_ns).astype(np.int64)
+        yield time_ns
+        n_before, last_ns = n_before + BLOCK_FRAMES, int(time_ns[-1])
+
+
+def _pulse_gaps_ns(interval_ns: float, rng: np.random.Generator) -> IntArray:
+    """Draw the times from pulse to pulse."""
+    gaps = np.rint(rng.exponential(interval_ns, BLOCK_FRAMES))
+    return np.maximum(gaps, 1).astype(np.int64)
+
+
+class _Scene(Protocol):
+    """What is seen."""
+
+    def pixels(self, time_ns: IntArray, fields: dict[str, IntArray]) -> NDArray[np.generic]:
+        """Return what is seen, (n, y, x), in frames with these times and header fields."""
 
 
 class _Boards:
@@ -109,7 +182,7 @@ class _Boards:
             quabos = self._rng.choice(N_QUABOS, shape, p=_BOARD_SHARES)
         wr_ns = time_ns[:, np.newaxis] + self._stamp_ns[quabos]
         # The packets of a frame arrive one after the other.
-        delays_us = np.cumsum(self._rng.integers(1, 20, shape), axis=1)
+        delays_us = np.cumsum(self._rng.integers(1, _PACKET_US, shape), axis=1)
         tv_us = wr_ns // 1000 + self._lag_us + delays_us
         tv_us[0] = np.maximum(tv_us[0], self._last_us)
         np.maximum.accumulate(tv_us, axis=0, out=tv_us)
@@ -154,6 +227,29 @@ class _Sky:
         light *= self._noise
         light += drift[:, np.newaxis, np.newaxis] * self._sky
         return _counts(light, self._layout)
+
+
+class _Shuffled:
+    """The images of one block over and over, each time in another order and with faint noise.
+
+    The noise, 0 to 3 counts, is cut from one row of numbers at any place, so that hardly any
+    image comes twice.
+    """
+
+    def __init__(self, sky: _Sky, rng: np.random.Generator) -> None:
+        images = sky.pixels(np.zeros(BLOCK_FRAMES, np.int64), {})
+        self._images = np.minimum(images, np.iinfo(images.dtype.str).max - _FAINT_COUNTS)
+        n_pixels = self._images[0].size
+        noise = rng.integers(0, _FAINT_COUNTS + 1, images.size, images.dtype)
+        self._noise = np.lib.stride_tricks.sliding_window_view(noise, n_pixels)
+        self._rng = rng
+
+    def pixels(self, time_ns: IntArray, fields: dict[str, IntArray]) -> NDArray[np.generic]:
+        """Return a block of images, (n, y, x)."""
+        light: NDArray[Any] = self._images[self._rng.permutation(len(time_ns))]
+        places = self._rng.integers(0, len(self._noise), len(time_ns))
+        light += self._noise[places].reshape(light.shape)
+        return light
 
 
 class _Pulses:

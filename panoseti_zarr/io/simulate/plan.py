@@ -112,6 +112,9 @@ class RunPlan:
     time_separator : str
         Between hours, minutes and seconds in names; some copies have ``-``.
     defects : tuple of Defect
+    daq_node : bool
+        Whether the frame files are where they grow on a DAQ node, in ``module_<id>/<run>`` beside
+        the run directory, which then has configuration and markers alone.
     """
 
     streams: tuple[StreamPlan, ...]
@@ -125,6 +128,7 @@ class RunPlan:
     empty_files: bool = True
     time_separator: str = ":"
     defects: tuple[Defect, ...] = ()
+    daq_node: bool = False
 
     def __post_init__(self) -> None:
         """Refuse names that lead elsewhere, streams named twice, and defects that hit nothing."""
@@ -179,8 +183,12 @@ class RunPlan:
 
     def stream_start_s(self, stream: StreamPlan) -> int:
         """Return the Unix second in which a stream can begin."""
-        earlier = (other.longest_s() + _FIRST_FRAME_DELAY_S for other in self._earlier(stream))
-        return self.start_s + _DAQ_DELAY_S + _FIRST_FRAME_DELAY_S + sum(earlier)
+        delay_s = self.stream_delay_s(stream)
+        return self.start_s + _DAQ_DELAY_S + _FIRST_FRAME_DELAY_S + delay_s
+
+    def stream_delay_s(self, stream: StreamPlan) -> int:
+        """Return how long a stream waits for those that share its seqno counter, seconds."""
+        return sum(other.longest_s() + _FIRST_FRAME_DELAY_S for other in self._earlier(stream))
 
     def files(self, stream: StreamPlan) -> tuple[FilePlan, ...]:
         """Return the files of a stream. The last is empty where the one before is just full."""
