@@ -51,6 +51,12 @@ class Metrics:
         self._bytes = counter("bytes", "PFF bytes of committed frames.", "product")
         self._last_commit = gauge("last_commit_timestamp_seconds", "Unix time of the last commit.")
         self._lag = gauge("lag_seconds", "From the last committed frame to its commit.")
+        self._lags = gauge(
+            "stream_lag_seconds",
+            "The same of each stream that is recorded.",
+            "run",
+            "stream",
+        )
         self._to_l0 = lag("marker_to_l0_seconds", "From the finished run to its closed L0 store.")
         self._to_l1 = lag("marker_to_l1_seconds", "From the finished run to its L1 store.")
         self._runs = gauge("runs", "Known runs, by state.", "state")
@@ -103,6 +109,12 @@ class Metrics:
         self._quarantined.set(document["totals"]["n_quarantined"])
         for state in ("waiting", "recording", "working", "done", "quarantined", "removed"):
             self._runs.labels(state).set(sum(run["state"] == state for run in document["runs"]))
+        self._lags.clear()
+        for run in document["runs"]:
+            if run["state"] == "recording":
+                for stream in run["streams"]:
+                    if stream["lag_s"] is not None:
+                        self._lags.labels(run["name"], stream["stream"]).set(stream["lag_s"])
         for root in document["roots"]:
             self._roots_paused.labels(root["path"]).set(root["paused"] is not None)
         for disk in document["disks"]:

@@ -1,12 +1,14 @@
 """The service follows a recording: stores that grow while files do, and close when it is over."""
 
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from reference_store import reference_arrays
-from service_process import MARKERS, Station, mark_finished
+from service_process import MARKERS, PATIENCE_S, Station, environment, mark_finished
 from stores import assert_equal_arrays, assert_same_store, frame_files, read_arrays
 
 from panoseti_zarr.cluster import InProcessExecutor
@@ -240,4 +242,30 @@ def test_a_reader_sees_growing_whole_right_data(station):
     assert problems == []
     assert counts[-1] == STREAMS[0].n_frames
     assert len(set(counts)) >= 5
+    assert station.stop() == 0
+
+
+def test_a_recording_in_real_time(station):
+    """Recorded as the DAQ does, through its buffers: frames are there soon, and all at the end."""
+    words = ["--live", "--daq-node", "--frames", "4000", "--rate", "1000", "--product", "img16"]
+    modules = ["--module", "1", "--module", "2"]
+    station.start()
+    made = subprocess.run(
+        [sys.executable, "-m", "panoseti_zarr", "simulate", str(station.data), *words, *modules],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    station.wait_for("run.completed", run=Path(made.stdout.strip()).name, n_frames=8000)
+    commits = station.find("stream.committed")
+    lags_s = [event["lag_s"] + event["n_new_frames"] / 1000 for event in commits]
+    assert len(commits) >= 6
+    assert max(lags_s[:-2]) < HASTE["tail_flush_s"] + 10
+    assert station.names("stream.quarantined", "stream.postponed", "run.changed") == []
+    for key in ("dp_img16.module_1", "dp_img16.module_2"):
+        run = Path(made.stdout.strip())
+        beside = run.parent / f"module_{key[-1]}" / run.name
+        assert station.command_verify(key, beside) == 0
     assert station.stop() == 0
