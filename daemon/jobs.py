@@ -29,7 +29,7 @@ from panoseti_zarr.errors import (
     from_os_error,
 )
 from panoseti_zarr.io.l1_store import finish_killed
-from panoseti_zarr.io.reader import RunListing, list_run
+from panoseti_zarr.io.listing import RunListing, list_run
 from panoseti_zarr.model import TIME_MISSING_NS, StreamKey
 from panoseti_zarr.pipeline.append import Commit
 from panoseti_zarr.pipeline.ingest import ingest_stream
@@ -213,7 +213,7 @@ def list_inside(root: Path, run: str, key: StreamKey, recordings: Recordings) ->
         raise StreamGoneError
     if not is_inside(path, root):
         raise CorruptDataError("leads out of the data root", path=str(path))
-    listing = list_run(path, recordings.directories(root, run))
+    listing = list_run(path, recordings.directories(root, run), only=key)
     if key not in listing.keys:
         raise StreamGoneError
     return listing

@@ -29,7 +29,7 @@ from daemon.scan import as_fields, list_root, look_at_outputs, look_at_run
 from daemon.settings import Settings
 from daemon.state import ServiceState
 from panoseti_zarr.errors import PanosetiZarrError
-from panoseti_zarr.io.reader import list_run
+from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.model import PRODUCTS, StreamKey
 
 L1_PIXEL_BYTES = 4

@@ -20,7 +20,7 @@ from daemon.recordings import Recordings
 from panoseti_zarr.core.names import check_run_name, l1_store_name, parse_run_name, store_name
 from panoseti_zarr.errors import CorruptDataError, PanosetiZarrError, one_line
 from panoseti_zarr.io.l0_metadata import L0State, read_state
-from panoseti_zarr.io.reader import FrameFile, RunListing, identity_of, list_run
+from panoseti_zarr.io.listing import FrameFile, RunListing, identity_of, list_run
 from panoseti_zarr.model import Identity, StreamKey
 from panoseti_zarr.pipeline.subtract import l1_matches
 

@@ -50,7 +50,9 @@ class Tracker:
             root.scan_due_s = min(root.scan_due_s, max(event.now_s, earliest_s))
         elif not root.paused:
             began_s = run.quiet.until_s if run.quiet else 0.0
-            self.look_soon(run, max(event.now_s, began_s + settings.debounce_s))
+            # What is recorded gives notice all the time.
+            pause_s = settings.look_again_s(0.0) if settings.follow else settings.debounce_s
+            self.look_soon(run, max(event.now_s, began_s + pause_s))
 
     def root_seen(self, event: RootSeen, settings: Settings) -> tuple[list[Instruction], list[Run]]:
         """Take in the listing of a root.

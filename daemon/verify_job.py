@@ -18,7 +18,7 @@ from daemon.scan import stream_digest
 from panoseti_zarr.core.names import store_name
 from panoseti_zarr.errors import SourceChangedError, StopRequestedError, TransientIOError
 from panoseti_zarr.io.l0_metadata import L0State, read_state
-from panoseti_zarr.io.reader import list_run
+from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.io.verify import ChunkWork, Difference, compare_chunk, verify_store
 from panoseti_zarr.pipeline.flow import run_in_order
 
@@ -101,7 +101,7 @@ class _Comparison:
         """
         check_device(Path(self._job.root), self._job.root_device, "the data root")
         check_device(self._workshop.l0_dir, self._job.l0_device, "l0_dir")
-        listing = list_run(self._run, self._beside)
+        listing = list_run(self._run, self._beside, only=self._key)
         is_as_listed = stream_digest(listing, self._key) == self._job.digest
         return read_state(self._store) if is_as_listed else None
 

@@ -8,7 +8,7 @@ from stores import SMALL_CHUNKS, frame_files
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.io.growing import GrowingRun
-from panoseti_zarr.io.reader import list_run
+from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.pipeline.follow import follow_stream
 
 SETTLE_S = 10.0

@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Make the L0 and L1 stores of a run: streams found, cluster, L0, L1, a summary."""
     from panoseti_zarr.cluster import SharedPlaces, make_executor
-    from panoseti_zarr.io.reader import list_run
+    from panoseti_zarr.io.listing import list_run
 
     settings = read_config(config)
     listing = list_run(obs)

@@ -20,7 +20,7 @@ def streams(
 ) -> None:
     """Show the streams of a run: files, frames, size, first and last time, gaps."""
     from panoseti_zarr.errors import InputError
-    from panoseti_zarr.io.reader import describe_refused, list_run
+    from panoseti_zarr.io.listing import describe_refused, list_run
     from panoseti_zarr.io.summary import describe_stream
     from panoseti_zarr.pipeline.convert import NO_FRAMES
 

@@ -16,16 +16,8 @@ from panoseti_zarr.core.append import CommittedSource
 from panoseti_zarr.core.growth import count_certain_frames, count_readable_files
 from panoseti_zarr.core.pff import HEADER_END, find_layout, parse_header
 from panoseti_zarr.errors import CorruptDataError, InputError, SourceChangedError
-from panoseti_zarr.io.reader import (
-    FrameFile,
-    MeasuredStream,
-    RunListing,
-    check_order,
-    list_run,
-    measure_file,
-    open_source,
-    pread,
-)
+from panoseti_zarr.io.listing import FrameFile, RunListing, list_run
+from panoseti_zarr.io.reader import MeasuredStream, check_order, measure_file, open_source, pread
 from panoseti_zarr.model import PRODUCTS, FrameLayout, Identity, Product, SourceFile, StreamKey
 
 _FIRST_HEADER_WITHIN = 16 << 20
@@ -178,7 +170,7 @@ def check_grown(listing: RunListing, key: StreamKey, sources: Sequence[SourceFil
         The run cannot be read for now.
     """
     try:
-        found = list_run(listing.path, listing.beside).streams.get(key, ())
+        found = list_run(listing.path, listing.beside, only=key).streams.get(key, ())
     except InputError as error:
         raise SourceChangedError(error.message, path=listing.name) from None
     now = {file.name.seqno: file for file in found}

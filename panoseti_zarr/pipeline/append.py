@@ -35,7 +35,7 @@ from panoseti_zarr.io.l0_metadata import (
     new_documents,
     source_entries,
 )
-from panoseti_zarr.io.reader import RunListing
+from panoseti_zarr.io.listing import RunListing
 from panoseti_zarr.io.run_config import read_run_config
 from panoseti_zarr.io.steps import reached
 from panoseti_zarr.io.store import L0Writer

@@ -18,7 +18,7 @@ from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.growth import visible_stop
 from panoseti_zarr.core.names import store_name
 from panoseti_zarr.io.growing import GrowingRun, check_grown
-from panoseti_zarr.io.reader import RunListing
+from panoseti_zarr.io.listing import RunListing
 from panoseti_zarr.io.store import open_writer
 from panoseti_zarr.model import SourceFile, StreamKey
 from panoseti_zarr.pipeline.append import Append, Commit, Order

@@ -17,7 +17,8 @@ from threading import Event
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.names import store_name
-from panoseti_zarr.io.reader import RunListing, check_unchanged, measure_stream
+from panoseti_zarr.io.listing import RunListing
+from panoseti_zarr.io.reader import check_unchanged, measure_stream
 from panoseti_zarr.io.run_config import max_file_bytes
 from panoseti_zarr.io.store import open_writer
 from panoseti_zarr.model import SourceFile, StreamKey

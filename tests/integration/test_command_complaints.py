@@ -7,7 +7,7 @@ import pytest
 
 from panoseti_zarr.cli.console import make_output_directory
 from panoseti_zarr.errors import InputError
-from panoseti_zarr.io.reader import list_run
+from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.io.summary import describe_stream
 

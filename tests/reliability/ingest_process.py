@@ -28,7 +28,7 @@ from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io import steps
 from panoseti_zarr.io.growing import GrowingRun
-from panoseti_zarr.io.reader import list_run
+from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.pipeline.append import Commit
 from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream

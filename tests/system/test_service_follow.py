@@ -14,7 +14,7 @@ from stores import assert_equal_arrays, assert_same_store, frame_files, read_arr
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.l0_metadata import read_state
-from panoseti_zarr.io.reader import list_run
+from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.pipeline.ingest import ingest_stream
 
