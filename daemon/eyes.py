@@ -11,8 +11,10 @@ from daemon import instructions as do
 from daemon import messages as m
 from daemon.lanes import Lanes
 from daemon.log import get_logger
+from daemon.look import RunLook, as_fields, look_at_run
+from daemon.outputs import try_outputs
 from daemon.recordings import Recordings
-from daemon.scan import RootListing, RunLook, as_fields, list_root, look_at_run, try_outputs
+from daemon.scan import RootListing, list_root
 from daemon.watch import HintOnce, Watcher
 
 Seen = TypeVar("Seen", RootListing, RunLook)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from daemon.instructions import StartIngest, StartL1, StartRound
 from daemon.log import get_logger
+from daemon.look import stream_digest
 from daemon.messages import Committed, Event, IngestEnded, L1Ended, L1Started, Outcome
+from daemon.paths import is_inside
 from daemon.recordings import Recordings
-from daemon.scan import is_inside, stream_digest
 from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import BaselineSubtractConfig, Config
 from panoseti_zarr.core.names import l1_store_name, store_name

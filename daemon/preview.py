@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from daemon.instructions import CheckOutputs, Instruction, LookAtRun, ScanRoot
+from daemon.look import as_fields, look_at_run
 from daemon.messages import (
     Event,
     OutputSeen,
@@ -24,8 +25,9 @@ from daemon.messages import (
     StreamSeen,
 )
 from daemon.mounts import mount_of
+from daemon.outputs import look_at_outputs
 from daemon.records import Run
-from daemon.scan import as_fields, list_root, look_at_outputs, look_at_run
+from daemon.scan import list_root
 from daemon.settings import Settings
 from daemon.state import ServiceState
 from panoseti_zarr.errors import PanosetiZarrError

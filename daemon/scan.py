@@ -1,33 +1,21 @@
-"""Look at data roots, runs and output directories: what the state machine is told of the disk."""
+"""List a data root: which runs there are."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
 import os
 import stat
-import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from daemon.messages import Growth, OutputSeen, RunEntry, Store, StreamSeen
+from daemon.messages import RunEntry
 from daemon.mounts import mount_of
-from daemon.readiness import digest_of
-from daemon.recordings import Recordings
-from panoseti_zarr.core.names import check_run_name, l1_store_name, parse_run_name, store_name
-from panoseti_zarr.errors import CorruptDataError, PanosetiZarrError, one_line
-from panoseti_zarr.io.l0_metadata import L0State, read_state
-from panoseti_zarr.io.listing import FrameFile, RunListing, identity_of, list_run
-from panoseti_zarr.model import Identity, StreamKey
-from panoseti_zarr.pipeline.subtract import l1_matches
+from daemon.paths import is_inside, root_problem
+from panoseti_zarr.core.names import check_run_name, parse_run_name
+from panoseti_zarr.errors import CorruptDataError
 
 RUN_SUFFIX = ".pffd"
-
-MAX_REFUSED = 50
-"""Refused files of a run that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +30,6 @@ class RootListing:
     refused: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class RunLook:
-    """What a look at a run found; the fields are those of `daemon.messages.RunSeen`."""
-
-    digest: str = ""
-    directory_mtime_ns: int = 0
-    markers: tuple[str, ...] = ()
-    streams: tuple[StreamSeen, ...] | None = None
-    growth: tuple[Growth, ...] = ()
-    outputs: tuple[OutputSeen, ...] = ()
-    refused: tuple[str, ...] = ()
-    n_empty_files: int = 0
-    is_gone: bool = False
-    problem: str = ""
-
-
-def as_fields(seen: RootListing | RunLook) -> dict[str, Any]:
-    """Return what was seen as the fields of the event that tells it."""
-    return {field.name: getattr(seen, field.name) for field in fields(seen)}
-
-
 def list_root(root: Path) -> RootListing:
     """List the runs of a data root. Names are data: what could do harm is refused, not followed."""
     runs: list[RunEntry] = []
@@ -72,7 +39,7 @@ def list_root(root: Path) -> RootListing:
         with os.scandir(root) as listing:
             entries = list(listing)
     except OSError as error:
-        return RootListing(problem=_root_problem(error))
+        return RootListing(problem=root_problem(error))
     for there in entries:
         name = there.name
         if not name.endswith(RUN_SUFFIX) or name.startswith("."):
@@ -91,121 +58,6 @@ def list_root(root: Path) -> RootListing:
     # Oldest first: in this order runs are looked at, and found to be finished.
     runs.sort(key=lambda entry: entry.order)
     return RootListing("", volume, device, len(entries), tuple(runs), tuple(refused))
-
-
-def look_at_run(
-    path: Path,
-    wanted: tuple[str, ...],
-    l0_dir: Path,
-    l1_dir: Path,
-    *,
-    with_streams: bool,
-    recordings: Recordings | None = None,
-) -> RunLook:
-    """Take the identities of a run's files, and see how its streams' stores stand.
-
-    Parameters
-    ----------
-    path : Path
-        The run directory.
-    wanted : tuple of str
-        Names of finished markers.
-    l0_dir, l1_dir : Path
-        Where the stores are.
-    with_streams : bool
-        Whether to list the streams; left out where files change during it.
-    recordings : Recordings, optional
-        Tells where else frame files lie, and takes in how far they have come where runs are
-        followed.
-    """
-    try:
-        if not is_inside(path, path.parent):
-            return RunLook(problem="leads out of the data root")
-        beside = recordings.directories(path.parent, path.name) if recordings else ()
-        look = _look(path, wanted, beside)
-        if recordings and recordings.settings.follow:
-            look = replace(look, growth=_growth(path, recordings, beside))
-        return _list_streams(path, look, beside, l0_dir, l1_dir) if with_streams else look
-    except FileNotFoundError:
-        return RunLook(is_gone=True)
-    except OSError as error:
-        return RunLook(problem=f"cannot be read: {error.strerror}")
-    except PanosetiZarrError as error:
-        return RunLook(is_gone=not path.exists(), problem=str(error))
-
-
-def look_at_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
-    """Look at the output directories."""
-    return (_look_at_output("l0_dir", l0_dir), _look_at_output("l1_dir", l1_dir))
-
-
-def try_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
-    """Look at the output directories, and try to write; hangs where a file system is frozen."""
-    return tuple(
-        seen if seen.problem else replace(seen, problem=_try_to_write(Path(seen.path)))
-        for seen in look_at_outputs(l0_dir, l1_dir)
-    )
-
-
-def _try_to_write(path: Path) -> str:
-    """Make a file without a name, where the file system can; say why it fails."""
-    try:
-        os.close(os.open(path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
-            return f"cannot be written to: {error.strerror}"
-    return ""
-
-
-def _look_at_output(label: str, path: Path) -> OutputSeen:
-    try:
-        device = os.stat(path).st_dev
-        volume = os.statvfs(path)
-        with os.scandir(path) as entries:
-            is_empty = next(entries, None) is None
-    except OSError as error:
-        return OutputSeen(label, str(path), _root_problem(error))
-    if not os.access(path, os.W_OK | os.X_OK):
-        return OutputSeen(label, str(path), "cannot be written to")
-    free_bytes = volume.f_bavail * volume.f_frsize
-    return OutputSeen(label, str(path), "", mount_of(path).volume, device, free_bytes, is_empty)
-
-
-def stream_digest(listing: RunListing, key: StreamKey) -> str:
-    """Condense the identities of a stream's frame files, refused ones by their reason."""
-    files = {file.path.name: file.identity for file in listing.streams.get(key, ())}
-    for name, refused_key, reason in listing.refused:
-        if refused_key == key:
-            files[f"{name}\0{reason}"] = Identity(0, 0, 0, 0)
-    return digest_of(files)
-
-
-def compare_store(files: tuple[FrameFile, ...], state: L0State) -> Store:
-    """Say how a store compares with the frame files that are there; nothing is read of them."""
-    if not state.closed:
-        return Store.OPEN
-    held = {
-        (entry.name, entry.size_bytes, entry.mtime_ns, entry.ctime_ns)
-        for entry in state.source_files
-    }
-    there = {
-        (
-            file.path.name,
-            file.identity.size_bytes,
-            file.identity.mtime_ns,
-            file.identity.ctime_ns,
-        )
-        for file in files
-    }
-    if there == held:
-        return Store.SAME
-    return Store.SOURCE_GONE if there < held else Store.DIFFERENT
-
-
-def is_inside(path: Path, root: Path) -> bool:
-    """Whether a path, links resolved, lies in a directory and keeps its last name."""
-    resolved = Path(os.path.realpath(path))
-    return resolved.is_relative_to(os.path.realpath(root)) and resolved.name == path.name
 
 
 def _run_entry(root: Path, entry: os.DirEntry[str]) -> RunEntry | None:
@@ -249,98 +101,3 @@ def _start_ns(name: str) -> int | None:
         return int(datetime.fromisoformat(text).timestamp()) * 10**9 if text else None
     except ValueError:
         return None
-
-
-def _growth(path: Path, recordings: Recordings, beside: tuple[Path, ...]) -> tuple[Growth, ...]:
-    """See how far the streams of a run have come."""
-    began_s = time.monotonic()
-    listing = list_run(path, beside)
-    return tuple(
-        Growth(str(seen.key), seen.size_bytes, seen.n_files, seen.latest_ns)
-        for seen in recordings.of(path.name).saw(listing, began_s, time.monotonic())
-    )
-
-
-def _look(path: Path, wanted: tuple[str, ...], beside: tuple[Path, ...]) -> RunLook:
-    """Take the identities of all that is in a run directory, and in those beside it."""
-    mtime_ns = os.stat(path).st_mtime_ns
-    files = _identities(path)
-    markers = tuple(name for name in wanted if name in files)
-    for directory in beside:
-        with contextlib.suppress(FileNotFoundError):
-            there = _identities(directory)
-            files |= {f"{directory}/{name}": identity for name, identity in there.items()}
-    return RunLook(digest_of(files, mtime_ns), mtime_ns, markers)
-
-
-def _identities(path: Path) -> dict[str, Identity]:
-    """Take the identities of all entries of a directory, links also by what they lead to."""
-    files: dict[str, Identity] = {}
-    for name in os.listdir(path):
-        place = os.path.join(path, name)
-        try:
-            status = os.stat(place, follow_symlinks=False)
-            files[name] = identity_of(status)
-        except FileNotFoundError:  # gone since the listing
-            continue
-        if stat.S_ISLNK(status.st_mode):
-            # Where it leads nowhere, in a circle or where nobody may look, its own status counts.
-            with contextlib.suppress(OSError):
-                files[f"{name}\0"] = identity_of(os.stat(place))
-    return files
-
-
-def _list_streams(
-    path: Path, look: RunLook, beside: tuple[Path, ...], l0_dir: Path, l1_dir: Path
-) -> RunLook:
-    """Add the streams to a look, unless the files change meanwhile."""
-    listing = list_run(path, beside)
-    streams = tuple(
-        replace(
-            _stream_seen(listing, key, l0_dir, l1_dir),
-            size_bytes=sum(file.identity.size_bytes for file in listing.streams.get(key, ())),
-        )
-        for key in listing.keys
-    )
-    again = _look(path, look.markers, beside)
-    if again.digest != look.digest:
-        return replace(again, growth=look.growth)
-    outputs = look_at_outputs(l0_dir, l1_dir)
-    return replace(
-        look,
-        streams=streams,
-        outputs=outputs,
-        refused=_refused_lines(listing),
-        n_empty_files=len(listing.empty_files),
-    )
-
-
-def _refused_lines(listing: RunListing) -> tuple[str, ...]:
-    """Return a line on each refused file that no stream is blamed for; not on a flood of them."""
-    lines = [f"{one_line(n)}: {reason}" for n, key, reason in listing.refused if key is None]
-    n_more = len(lines) - MAX_REFUSED
-    return (*lines[:MAX_REFUSED], *([f"{n_more} more"] if n_more > 0 else []))
-
-
-def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path) -> StreamSeen:
-    l0_path = l0_dir / store_name(listing.name, key)
-    l1_path = l1_dir / l1_store_name(listing.name, key)
-    digest = stream_digest(listing, key)
-    if not os.path.lexists(l0_path):
-        return StreamSeen(str(key), digest, Store.ABSENT)
-    try:
-        state = read_state(l0_path)
-        store = compare_store(listing.streams.get(key, ()), state)
-        has_l1 = l1_matches(l0_path, l1_path)
-        return StreamSeen(str(key), digest, store, has_l1, state.store_id, state.commit)
-    except PanosetiZarrError:
-        # The job says what is wrong with it.
-        return StreamSeen(str(key), digest, Store.DIFFERENT)
-
-
-def _root_problem(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "is missing"
-    if isinstance(error, NotADirectoryError):
-        return "is not a directory"
-    return f"cannot be read: {error.strerror}"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from daemon.instructions import StartVerify
 from daemon.jobs import Workshop, check_device, judge_error, parse_stream
+from daemon.look import stream_digest
 from daemon.messages import Outcome, VerifyEnded
-from daemon.scan import stream_digest
 from panoseti_zarr.core.names import store_name
 from panoseti_zarr.errors import SourceChangedError, StopRequestedError, TransientIOError
 from panoseti_zarr.io.l0_metadata import L0State, read_state

@@ -7,9 +7,11 @@ import pytest
 from service_process import make_run
 from stores import frame_files, ingest
 
+from daemon.look import look_at_run
 from daemon.messages import Store
 from daemon.mounts import mount_of
-from daemon.scan import list_root, look_at_outputs, look_at_run
+from daemon.outputs import look_at_outputs
+from daemon.scan import list_root
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.io.simulate import StreamPlan

@@ -1,0 +1,49 @@
+"""Look at the output directories: are they there, and can they be written to."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from daemon.messages import OutputSeen
+from daemon.mounts import mount_of
+from daemon.paths import root_problem
+
+
+def look_at_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
+    """Look at the output directories."""
+    return (_look_at_output("l0_dir", l0_dir), _look_at_output("l1_dir", l1_dir))
+
+
+def try_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
+    """Look at the output directories, and try to write; hangs where a file system is frozen."""
+    return tuple(
+        seen if seen.problem else replace(seen, problem=_try_to_write(Path(seen.path)))
+        for seen in look_at_outputs(l0_dir, l1_dir)
+    )
+
+
+def _try_to_write(path: Path) -> str:
+    """Make a file without a name, where the file system can; say why it fails."""
+    try:
+        os.close(os.open(path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+            return f"cannot be written to: {error.strerror}"
+    return ""
+
+
+def _look_at_output(label: str, path: Path) -> OutputSeen:
+    try:
+        device = os.stat(path).st_dev
+        volume = os.statvfs(path)
+        with os.scandir(path) as entries:
+            is_empty = next(entries, None) is None
+    except OSError as error:
+        return OutputSeen(label, str(path), root_problem(error))
+    if not os.access(path, os.W_OK | os.X_OK):
+        return OutputSeen(label, str(path), "cannot be written to")
+    free_bytes = volume.f_bavail * volume.f_frsize
+    return OutputSeen(label, str(path), "", mount_of(path).volume, device, free_bytes, is_empty)
