@@ -116,6 +116,9 @@ class Follower:
     def ended(self, event: RoundEnded, settings: Settings) -> list[Instruction]:
         """Move a stream whose round ended."""
         run, stream = self._backlog.end(event)
+        if run.is_removed:
+            stream.status = StreamStatus.WAITING
+            return []
         if not run.is_settling:
             # It was listed meanwhile: what came last is appended, and it is closed.
             return [requeue(run, stream)]

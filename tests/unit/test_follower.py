@@ -212,3 +212,12 @@ def test_a_recording_that_vanishes():
     out = recorder.send(RootSeen, root="/data", volume="raw", device=5, n_entries=1, runs=())
     assert "run.removed" in logged(out)
     assert recorder.status() is StreamStatus.REMOVED
+
+
+def test_a_recording_that_vanishes_in_a_round():
+    """Its stream is removed when the round has ended, and nothing is queued."""
+    recorder = Recorder()
+    recorder.grow(img=10)
+    recorder.send(RootSeen, root="/data", volume="raw", device=5, n_entries=1, runs=())
+    assert logged(recorder.round(outcome=Outcome.MISSING)) == []
+    assert recorder.status() is StreamStatus.REMOVED
