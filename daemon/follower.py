@@ -116,26 +116,27 @@ class Follower:
     def ended(self, event: RoundEnded, settings: Settings) -> list[Instruction]:
         """Move a stream whose round ended."""
         run, stream = self._backlog.end(event)
-        if run.is_removed:
-            stream.status = StreamStatus.WAITING
-            return []
-        if not run.is_settling:
+        if not (run.is_settling or run.is_removed):
             # It was listed meanwhile: what came last is appended, and it is closed.
             return [requeue(run, stream)]
-        stream.status = StreamStatus.WAITING if stream.rebuild else StreamStatus.OPEN
+        is_followed = not (stream.rebuild or run.is_removed)
+        stream.status = StreamStatus.OPEN if is_followed else StreamStatus.WAITING
         known = self._open.get((event.run, event.stream))
-        if known is None or event.outcome is Outcome.BROKEN:
-            return []
-        if event.outcome is Outcome.DONE:
+        if event.outcome is Outcome.DONE and known is not None:
             known.n_rest, known.next_chunk_bytes = event.n_rest, event.next_chunk_bytes
             stream.n_attempts, stream.reason = 0, ""
-            return []
-        known.round, known.flush_due_s = None, -math.inf
-        if event.outcome in {Outcome.STOPPED, Outcome.MISSING}:
-            return []
+        elif known is not None and is_followed:
+            known.round, known.flush_due_s = None, -math.inf
+            return self._failed(stream, event, settings)
+        return []
+
+    def _failed(self, stream: Stream, event: RoundEnded, settings: Settings) -> list[Instruction]:
+        """Let a stream whose round failed wait, or put it in quarantine."""
         if event.outcome is Outcome.CORRUPT and stream.n_attempts + 1 >= MAX_ATTEMPTS:
             return quarantine(stream, event)
-        return postpone(stream, event, StreamStatus.OPEN, "stream.postponed", settings)
+        if event.outcome in {Outcome.FAILED, Outcome.CORRUPT}:
+            return postpone(stream, event, StreamStatus.OPEN, "stream.postponed", settings)
+        return []
 
     def _forget(self) -> None:
         """Leave the streams that are not followed any more to the backlog."""

@@ -102,7 +102,7 @@ def run_ingest(job: StartIngest, workshop: Workshop) -> None:
             on_commit=partial(tell_commit, workshop.tell, job),
             stop=workshop.stop,
             rebuild=job.rebuild,
-            grown=workshop.recordings.of(job.run).grown(listing, key),
+            growing=workshop.recordings.of(job.run),
         )
     except StreamGoneError:
         workshop.tell(ended(Outcome.MISSING))

@@ -171,9 +171,17 @@ class Identity:
     mtime_ns: int
     ctime_ns: int
 
-    def has_grown_from(self, before: Identity) -> bool:
-        """Whether this may be the same file later: the same inode, and not shorter."""
+    def may_have_grown_from(self, before: Identity) -> bool:
+        """Whether this may be the same file later: the same inode, and not shorter.
+
+        Where space is reserved a file has its size before its bytes.
+        """
         return self.inode == before.inode and self.size_bytes >= before.size_bytes
+
+    def has_grown_from(self, before: Identity) -> bool:
+        """Whether this is the same file later, as it was or longer."""
+        is_longer = self.inode == before.inode and self.size_bytes > before.size_bytes
+        return self == before or is_longer
 
 
 @dataclass(frozen=True)
@@ -228,8 +236,13 @@ class SourceFile:
     trailing_bytes: int
     may_grow: bool = False
 
+    @property
+    def counted_bytes(self) -> int:
+        """Bytes of the whole frames."""
+        return self.identity.size_bytes - self.trailing_bytes
+
     def is_still(self, identity: Identity) -> bool:
         """Whether the file that has this identity now is the one that was looked at."""
         if not self.may_grow:
             return identity == self.identity
-        return identity.has_grown_from(self.identity)
+        return identity.may_have_grown_from(self.identity)

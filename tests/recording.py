@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from threading import Event
 
-from stores import SMALL_CHUNKS, frame_files
+from stores import SMALL_CHUNKS, frame_files, ingest
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.io.growing import GrowingRun
@@ -83,6 +83,6 @@ class Recording:
                 with_tail=with_tail, on_commit=self.commits.append, stop=Event(),
             )  # fmt: skip
 
-    def grown(self) -> frozenset[int]:
-        """Return the seqnos of files that only grew since the last round."""
-        return self.growing.grown(list_run(self.run), self.key)
+    def close(self):
+        """Close the stream of the finished run, as the service that followed it does."""
+        return ingest(self.run, self.l0, self.settings, growing=self.growing)

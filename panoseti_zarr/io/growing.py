@@ -67,7 +67,7 @@ class GrowingRun:
         self._settle_s = settle_s
         self._lock = threading.Lock()
         self._seen: dict[str, _Seen] = {}
-        self._committed: dict[StreamKey, dict[int, Identity]] = {}
+        self._committed: dict[StreamKey, dict[int, SourceFile]] = {}
 
     def saw(self, listing: RunListing, began_s: float, ended_s: float) -> tuple[StreamGrowth, ...]:
         """Take in a listing that was made between two monotonic times."""
@@ -122,18 +122,42 @@ class GrowingRun:
 
     def committed(self, key: StreamKey, sources: Sequence[SourceFile]) -> None:
         """Note what the last commit of a stream was made of."""
-        growing = {source.seqno: source.identity for source in sources if source.may_grow}
+        growing = {source.seqno: source for source in sources if source.may_grow}
         with self._lock:
             self._committed[key] = growing
 
-    def grown(self, listing: RunListing, key: StreamKey) -> frozenset[int]:
-        """Return the seqnos of files that only grew since the commit."""
+    def grown(
+        self,
+        listing: RunListing,
+        key: StreamKey,
+        committed: Sequence[CommittedSource],
+        *,
+        is_final: bool,
+    ) -> frozenset[int]:
+        """Return the seqnos of files that only grew since they were committed from.
+
+        Parameters
+        ----------
+        listing : RunListing
+        key : StreamKey
+        committed : sequence of CommittedSource
+            What the store says. It must be what this process committed while the file grew: what
+            came later was a finished file, and any change of one counts.
+        is_final : bool
+            The files are not written any more: one that has its old size and a new time, as it may
+            have where space was reserved, did not grow for certain.
+        """
         with self._lock:
-            before = self._committed.get(key, {})
+            known = self._committed.get(key, {})
+        now = {file.name.seqno: file.identity for file in listing.streams.get(key, ())}
         return frozenset(
-            file.name.seqno
-            for file in listing.streams.get(key, ())
-            if file.name.seqno in before and file.identity.has_grown_from(before[file.name.seqno])
+            entry.seqno
+            for entry in committed
+            if entry.seqno in now
+            and (before := known.get(entry.seqno)) is not None
+            and _is_of(entry, before)
+            and before.is_still(now[entry.seqno])
+            and (not is_final or now[entry.seqno].has_grown_from(before.identity))
         )
 
     def _growth(self, key: StreamKey, files: Sequence[FrameFile]) -> StreamGrowth:
@@ -182,6 +206,17 @@ def check_grown(listing: RunListing, key: StreamKey, sources: Sequence[SourceFil
     for file in now.values():
         if file.name.seqno < last_seqno:
             raise SourceChangedError("file came while later ones were read", path=file.path.name)
+
+
+def _is_of(entry: CommittedSource, source: SourceFile) -> bool:
+    """Whether a store's entry is of a source as it was measured."""
+    identity = source.identity
+    return (entry.name, entry.size_bytes, entry.mtime_ns, entry.ctime_ns) == (
+        source.name,
+        source.counted_bytes,
+        identity.mtime_ns,
+        identity.ctime_ns,
+    )
 
 
 def _measure_growing(file: FrameFile, n_known: int) -> SourceFile:

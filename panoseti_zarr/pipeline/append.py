@@ -290,12 +290,13 @@ def committed_sources(sources: Sequence[SourceFile], n_frames: int) -> tuple[Com
         CommittedSource(
             name=source.name,
             seqno=source.seqno,
-            size_bytes=source.identity.size_bytes,
+            # Of a file that grows what counts now: it may have reserved space behind it.
+            size_bytes=source.counted_bytes if source.may_grow else source.identity.size_bytes,
             mtime_ns=source.identity.mtime_ns,
             ctime_ns=source.identity.ctime_ns,
             n_frames=source.n_frames,
             first_frame=first,
-            trailing_bytes=source.trailing_bytes,
+            trailing_bytes=0 if source.may_grow else source.trailing_bytes,
         )
         for first, source in zip(firsts, sources, strict=True)
         if first < n_frames or n_frames == n_available

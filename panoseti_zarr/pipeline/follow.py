@@ -86,20 +86,22 @@ def follow_stream(
     """
     order = Order(listing, key, settings, executor, on_commit, stop)
     with open_writer(l0_dir, store_name(listing.name, key)) as writer:
-        state = writer.state
-        measured = growing.measure(listing, key, state.source_files if state else ())
+        committed = writer.state.source_files if writer.state else ()
+        measured = growing.measure(listing, key, committed)
         sources = measured.sources
         check = partial(check_grown, listing, key, sources)
-        append = Append(order, writer, sources, check, growing.grown(listing, key))
+        grown = growing.grown(listing, key, committed, is_final=False)
+        append = Append(order, writer, sources, check, grown)
         layout = append.layout
         inner_frames = layout.piece_frames if layout.is_sharded else 0
-        append.run(
+        is_changed = append.run(
             close=False,
             stop_at=lambda n_committed, n_available: visible_stop(
                 n_committed, n_available, layout.chunk_frames, inner_frames, with_tail=with_tail
             ),
         )
-        growing.committed(key, sources)
+        if is_changed:
+            growing.committed(key, sources)
         if measured.problem is not None:
             raise measured.problem
         n_frames = writer.state.n_frames if writer.state else 0

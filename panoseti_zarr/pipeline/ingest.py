@@ -8,7 +8,7 @@ the last commit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from threading import Event
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.names import store_name
+from panoseti_zarr.io.growing import GrowingRun
 from panoseti_zarr.io.listing import RunListing
 from panoseti_zarr.io.reader import check_unchanged, measure_stream
 from panoseti_zarr.io.run_config import max_file_bytes
@@ -65,7 +66,7 @@ def ingest_stream(
     on_commit: Callable[[Commit], None] | None = None,
     stop: Event | None = None,
     rebuild: bool = False,
-    grown: Collection[int] = (),
+    growing: GrowingRun | None = None,
 ) -> IngestResult:
     """Append everything that a stream has to its L0 store, and close it.
 
@@ -87,9 +88,9 @@ def ingest_stream(
         When set, the work ends at the next moment that loses nothing.
     rebuild : bool
         Make the store anew beside the old one, and swap them.
-    grown : collection of int
-        Seqnos of files that this process saw grow since they were committed from, no more than
-        that: what is committed of them is not read again.
+    growing : GrowingRun, optional
+        What this process saw of the run while it was recorded: of files that only grew since they
+        were committed from, what is committed is not read again.
 
     Raises
     ------
@@ -107,6 +108,11 @@ def ingest_stream(
     order = Order(listing, key, settings, executor, on_commit or _ignore, stop or Event())
     with open_writer(l0_dir, name, beside=rebuild) as writer:
         check = partial(check_unchanged, listing, key)
+        grown = (
+            growing.grown(listing, key, writer.state.source_files, is_final=True)
+            if growing and writer.state
+            else ()
+        )
         append = Append(order, writer, measured.sources, check, grown)
         changed = append.run(close=measured.problem is None)
         if measured.problem is not None:

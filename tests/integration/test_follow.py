@@ -39,8 +39,7 @@ def record(tmp_path, *, product="img16", files_of=0, settings=SMALL_CHUNKS, **op
 def assert_like_converted(recording, tmp_path):
     """Close the stream, and compare its store with that of one conversion of the finished run."""
     recording.finish()
-    closed = ingest(recording.run, recording.l0, recording.settings, grown=recording.grown())
-    assert closed.n_frames == N_FRAMES
+    assert recording.close().n_frames == N_FRAMES
     expected = ingest(recording.run, tmp_path / "expected", recording.settings).store_path
     assert_same_store(recording.store, expected)
 
@@ -254,6 +253,46 @@ def test_a_file_of_another_format(tmp_path):
     recording.look(SETTLE_S)
     with pytest.raises(CorruptDataError, match="no readable img16 header"):
         recording.follow()
+
+
+def rewrite(file, byte_offset):
+    """Change a byte of a file in place: the same inode, the same size."""
+    with file.open("r+b") as opened:
+        opened.seek(byte_offset)
+        (value,) = opened.read(1)
+        opened.seek(byte_offset)
+        opened.write(bytes([value ^ 1]))
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_file_that_is_rewritten_at_the_end(tmp_path, is_closed):
+    """What was seen to grow is trusted while it grows: bytes that change after that are found."""
+    recording = record(tmp_path)
+    recording.finish()
+    recording.follow()
+    if is_closed:
+        recording.close()
+    rewrite(recording.file(), 11 * FRAME_BYTES - 1)
+    with pytest.raises(SourceChangedError, match="frame 10 of the store"):
+        recording.close()
+    rewrite(recording.file(), 11 * FRAME_BYTES - 1)
+    assert recording.close().n_frames == N_FRAMES
+
+
+def test_reserved_space_that_is_given_back(tmp_path):
+    """A file that is cut to what was written, at the end, did not shrink."""
+    recording = record(tmp_path)
+    data = recording.files[0].read_bytes()
+    recording.file().touch()
+    os.truncate(recording.file(), 2 * len(data))
+    for n_frames in (90, 200):
+        with recording.file().open("r+b") as file:
+            file.write(data[: n_frames * FRAME_BYTES + 700])
+        assert recording.follow().n_frames == n_frames
+    with recording.file().open("r+b") as file:
+        file.write(data)
+    os.truncate(recording.file(), len(data))
+    assert_like_converted(recording, tmp_path)
 
 
 def test_commits_are_told(tmp_path):

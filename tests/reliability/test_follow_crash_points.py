@@ -53,7 +53,7 @@ def assert_goes_on(recording, told, place):
     # Frames that were committed may have come from a commit that nobody was told of.
     assert recording.follow().n_frames == (recording.size() - HEADER_BYTES) // FRAME_BYTES
     recording.finish()
-    ingest(recording.run, recording.l0, SETTINGS, grown=recording.grown())
+    recording.close()
     assert read_state(recording.store).n_frames == N_FRAMES
     undisturbed = ingest(recording.run, place / "undisturbed", SETTINGS).store_path
     assert_same_store(recording.store, undisturbed)

@@ -16,10 +16,16 @@ N_FRAMES = 300
 HASTE = {"min_free_gb": 0, "retry_s": 0.1, "recheck_s": 0.5}
 
 
+@pytest.fixture(params=[False, True], ids=["finished", "followed"])
+def haste(request):
+    """Quick timing, for runs that are appended when finished, and from their first frame on."""
+    return {**HASTE, "follow": request.param, "tail_flush_s": 0.5}
+
+
 @pytest.fixture
-def station(tmp_path):
+def station(tmp_path, haste):
     """A station whose service is killed in the end."""
-    with Station(tmp_path, **HASTE) as place:
+    with Station(tmp_path, **haste) as place:
         yield place
 
 
@@ -165,9 +171,9 @@ def test_files_that_come_late_or_go(station):
     assert station.stop() == 0
 
 
-def test_a_retry_looks_at_the_files_first(station):
+def test_a_retry_looks_at_the_files_first(station, haste):
     """Bytes that changed unnoticed in a done run: a retry finds them, a rebuild queues once."""
-    station.write_config(**{**HASTE, "recheck_s": 3600})
+    station.write_config(**{**haste, "recheck_s": 3600})
     run = night(station, 10)
     station.start()
     station.wait_for("run.completed")
