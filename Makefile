@@ -9,7 +9,7 @@ PREFIX ?= /opt/panoseti-zarr
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint reliability fuzz soak bench install uninstall clean
+.PHONY: demo test lint docs reliability fuzz soak bench install uninstall clean
 
 demo: $(READY)
 	$(VENV)/bin/panoseti-zarr demo
@@ -27,6 +27,10 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+docs: $(READY)
+	$(VENV)/bin/python -m pip install --quiet '.[docs]'
+	$(VENV)/bin/mkdocs build --quiet
 
 reliability: $(READY)
 	$(VENV)/bin/python -m pytest tests/reliability --long --kills 200
