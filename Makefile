@@ -29,8 +29,8 @@ $(READY): pyproject.toml
 	touch $@
 
 docs: $(READY)
-	$(VENV)/bin/python -m pip install --quiet '.[docs]'
-	$(VENV)/bin/mkdocs build --quiet
+	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 
 reliability: $(READY)
 	$(VENV)/bin/python -m pytest tests/reliability --long --kills 200
