@@ -1,0 +1,153 @@
+"""Draw what was found of a stream."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from panoseti_zarr.core.words import count
+from panoseti_zarr.model import N_QUABOS
+from panoseti_zarr.quicklook.draw_common import draw_quality, draw_title
+from panoseti_zarr.quicklook.pulses import SPECTRUM_EDGES, as_module
+from panoseti_zarr.quicklook.style import (
+    BLACK,
+    QUABO_COLOURS,
+    QUABO_DASHES,
+    as_png,
+    days,
+    draw_map,
+    draw_quabo_names,
+    draw_time_axis,
+    few_ticks,
+    new_figure,
+    quicklook_style,
+    say_empty,
+)
+from panoseti_zarr.quicklook.survey_images import ImageLook
+from panoseti_zarr.quicklook.survey_pulses import PulseLook
+
+_EVENTS_PER_BIN = 20
+_UNITS = ("counts", "photo-electrons")
+
+
+def draw(look: ImageLook | PulseLook) -> bytes:
+    """Draw a picture, 1,000 pixels wide; return it as PNG."""
+    with quicklook_style():
+        return _draw_images(look) if isinstance(look, ImageLook) else _draw_pulses(look)
+
+
+def _draw_images(look: ImageLook) -> bytes:
+    figure = new_figure(9.6)
+    axes = figure.subplot_mosaic(
+        [["mean", "sigma"], ["light", "light"], ["quality", "quality"]],
+        height_ratios=(4.0, 2.3, 2.3),
+    )
+    unit = _UNITS[look.stream.level]
+    draw_title(figure, look, "maps and light curve")
+    draw_map(figure, axes["mean"], look.mean, "Mean over time", unit)
+    draw_map(figure, axes["sigma"], look.sigma, "Standard deviation over time", unit)
+    for name in ("mean", "sigma"):
+        draw_quabo_names(axes[name])
+    _draw_light(axes["light"], look, unit)
+    draw_quality(axes["quality"], look)
+    return as_png(figure)
+
+
+def _draw_light(axes: Axes, look: ImageLook, unit: str) -> None:
+    curve, span = look.light_curve, look.timeline.span
+    axes.set_title("Light curve")
+    if span is None or not np.isfinite(curve.values).any():
+        say_empty(axes, "no frame has a time" if span is None else "no pixel was measured")
+        return
+    n_frames = curve.frames_a_point
+    curve = curve.with_breaks()
+    times, (low, middle, high) = days(curve.times_ns), curve.values.T
+    colour = QUABO_COLOURS[0]
+    axes.fill_between(times, low, high, color=colour, alpha=0.25, lw=0, label="1 to 99 % of pixels")
+    marker = "." if len(times) < 3 else ""
+    axes.plot(times, middle, color=colour, lw=1.3, marker=marker, label="median pixel")
+    axes.set_title(f"Light curve: means of {count(n_frames, 'frame')}")
+    axes.set_ylabel(unit)
+    few_ticks(axes)
+    draw_time_axis(axes, span.first_ns, span.last_ns)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, borderpad=0.1
+    )
+
+
+def _draw_pulses(look: PulseLook) -> bytes:
+    figure = new_figure(13.2)
+    axes = figure.subplot_mosaic(
+        [
+            ["pedestal", "sigma"],
+            ["hits", "spectrum"],
+            ["rate", "rate"],
+            ["quality", "quality"],
+        ],
+        height_ratios=(4.0, 4.0, 2.2, 1.7),
+    )
+    found, product = look.pedestals, look.stream.product
+    draw_title(figure, look, "hits and spectrum")
+    pedestal, sigma = (as_module(values, product) for values in (found.pedestal, found.sigma))
+    draw_map(figure, axes["pedestal"], pedestal, f"Pedestal ({found.origin})", "counts")
+    draw_map(figure, axes["sigma"], sigma, "Sigma of the residuals", "counts")
+    hits = f"Hits: pulses above {found.n_sigmas:g} sigma"
+    draw_map(figure, axes["hits"], look.hits, hits, "pulses a pixel")
+    for name in ("pedestal", "sigma", "hits"):
+        draw_quabo_names(axes[name])
+    _draw_spectrum(axes["spectrum"], look)
+    _draw_rate(axes["rate"], look)
+    draw_quality(axes["quality"], look)
+    return as_png(figure)
+
+
+def _draw_spectrum(axes: Axes, look: PulseLook) -> None:
+    axes.set_title(f"Pulse heights above {look.pedestals.n_sigmas:g} sigma")
+    if not look.spectrum.any():
+        say_empty(axes, "no pulse above the threshold")
+        return
+    used = np.flatnonzero(look.spectrum.any(axis=0))
+    here = slice(int(used[0]), int(used[-1]) + 1)
+    edges = SPECTRUM_EDGES[here.start : here.stop + 1]
+    for quabo in range(N_QUABOS):
+        counts = look.spectrum[quabo, here]
+        if counts.any():
+            shown = np.where(counts > 0, counts, 0.5)
+            axes.stairs(shown, edges, baseline=None, label=f"quabo {quabo}", lw=1.5,
+                        color=QUABO_COLOURS[quabo], ls=QUABO_DASHES[quabo])  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="height above the pedestal (counts)")
+    axes.set_ylabel("pulses a bin (pixels)")
+    axes.set_ylim(bottom=0.7)
+    axes.legend(frameon=False, loc="upper right")
+
+
+def _draw_rate(axes: Axes, look: PulseLook) -> None:
+    timeline = look.timeline
+    axes.set_title("Event rate")
+    span = timeline.span
+    if span is None or span.seconds == 0 or not timeline.n_by_quabo.any():
+        why = "no quabo sent a frame" if span else "no frame has a time"
+        say_empty(axes, "all frames have one time: no rate" if span and span.seconds == 0 else why)
+        return
+    most = timeline.n_by_quabo.sum(axis=1).max()
+    step = min(max(2, -(-_EVENTS_PER_BIN * timeline.n_bins // int(most))), timeline.n_bins)
+    starts = np.arange(0, timeline.n_bins, step)
+    edges_ns = timeline.edges_ns()[[*starts, timeline.n_bins]]
+    counts = np.add.reduceat(timeline.n_by_quabo, starts, axis=1)
+    # Of a stream so long that only some chunks of times were read, the rate is that of all.
+    rates = counts / (np.diff(edges_ns) / 1e9) * (look.stream.n_frames / timeline.n_read)
+    edges = days(edges_ns.astype(np.int64) + span.first_ns)
+    if (rates == rates[0]).all():
+        axes.stairs(rates[0], edges, baseline=None, color=BLACK, lw=1.5, label="each quabo")
+    else:
+        for quabo, rate in enumerate(rates):
+            axes.stairs(rate, edges, baseline=None, label=f"quabo {quabo}", lw=1.5,
+                        color=QUABO_COLOURS[quabo], ls=QUABO_DASHES[quabo])  # fmt: skip
+    axes.set_title(f"Event rate: means of {edges_ns[1] / 1e9:.3g} s")
+    axes.set_ylabel("events/s")
+    axes.set_ylim(bottom=0)
+    few_ticks(axes)
+    draw_time_axis(axes, span.first_ns, span.last_ns)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False, borderpad=0.1
+    )

@@ -1,0 +1,177 @@
+"""What every quick-look picture has: its title, and the strip of quality over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from panoseti_zarr.core.words import count
+from panoseti_zarr.model import HeaderForm, Quality
+from panoseti_zarr.quicklook.style import GREY, PALE, days, draw_time_axis, say_empty, short_time
+from panoseti_zarr.quicklook.timeline import Timeline
+from panoseti_zarr.quicklook.walk import StreamLook
+
+_CLASSES = (
+    ("no frame", "#ffffff"),
+    ("none", PALE),
+    ("up to 1 %", "#7fc8d4"),
+    ("up to half", "#2f7fb0"),
+    ("more", "#08306b"),
+)
+_FEW = 0.01
+_ROWS = {
+    **{Quality(1 << quabo): f"quabo {quabo} missing" for quabo in range(4)},
+    Quality.WR_NOT_LOCKED: "clock not locked",
+    Quality.NSEC_CLAMPED: "ns clamped",
+    Quality.HEADER_UNREADABLE: "header unreadable",
+    Quality.NO_TIME: "no time",
+}
+_MOST_SEQNOS = 3
+_MOST_RUN_CHARS = 118
+
+
+def draw_title(figure: Figure, look: StreamLook, sampled: str) -> None:
+    """Say which stream it is, when it was recorded, and what was looked at.
+
+    Parameters
+    ----------
+    figure : Figure
+    look : StreamLook
+    sampled : str
+        What comes from the sampled frames, where these are not all.
+    """
+    stream, span = look.stream, look.timeline.span
+    attributes = stream.attributes
+    names = (attributes.get("observatory"), stream.product.name, f"module {stream.key.module}")
+    head = "   ".join(str(name) for name in names if name)
+    state = "" if stream.level or attributes.get("closed") else ", still open"
+    parts = [f"L{stream.level}{state}", count(stream.n_frames, "frame")]
+    if span:
+        parts.append(f"{short_time(span.first_ns)} to {_end(span.first_ns, span.last_ns)} UTC")
+        parts.append(_duration(span.seconds))
+        if span.seconds > 0:
+            parts.append(f"{(stream.n_frames - 1) / span.seconds:,.4g} frames/s")
+    else:
+        parts.append("no frame has a time")
+    run = str(attributes["run"])
+    if len(run) > _MOST_RUN_CHARS:
+        run = f"{run[: _MOST_RUN_CHARS // 2]}...{run[-_MOST_RUN_CHARS // 2 :]}"
+    figure.suptitle(f"{head}\n ", x=0.012, ha="left", fontsize=15, fontweight="bold")
+    lines = [run, ",  ".join(parts)]
+    note = f"{sampled}: {look.n_sampled:,} of them" if look.n_sampled < stream.n_frames else ""
+    figure.text(0.012, 1 - 0.36 / figure.get_figheight(), "\n".join(lines), va="top", fontsize=9,
+                linespacing=1.35, parse_math=False)  # fmt: skip
+    if note:
+        figure.text(0.988, 1 - 0.14 / figure.get_figheight(), note, ha="right", va="top",
+                    fontsize=9, color=GREY)  # fmt: skip
+
+
+def draw_quality(axes: Axes, look: StreamLook) -> None:
+    """Draw the strip of quality over time: a row for each thing that can be wrong."""
+    timeline = look.timeline
+    axes.set_title("Quality: frames concerned, of those in 1/240 of the time")
+    if timeline.span is None:
+        words = [
+            f"{name}: {count(int(n), 'frame')}"
+            for (_, name), n in zip(_ROWS.items(), timeline.n_totals, strict=True)
+            if n
+        ]
+        say_empty(axes, "no frame has a time: no strip\n" + ", ".join(words))
+        return
+    if timeline.n_bins < 240:
+        axes.set_title(f"Quality: frames concerned, of those in 1/{timeline.n_bins} of the time")
+    names, shares, totals = _rows(look)
+    n_rows = len(names)
+    classes = np.searchsorted([0, _FEW, 0.5], shares, side="left") + 1
+    classes[:, timeline.n_frames == 0] = 0
+    classes[-2, timeline.is_gap] = classes[-1, look.missing_bins] = len(_CLASSES) - 1
+    left, right = days(np.array([timeline.span.first_ns, timeline.span.last_ns]))
+    axes.imshow(
+        classes,
+        aspect="auto",
+        cmap=ListedColormap([colour for _, colour in _CLASSES]),
+        vmin=-0.5,
+        vmax=len(_CLASSES) - 0.5,
+        extent=(left, max(right, np.nextafter(left, np.inf)), n_rows, 0),
+    )
+    axes.hlines(range(1, n_rows), 0, 1, transform=axes.get_yaxis_transform(), color="w", lw=2)
+    axes.set_yticks(np.arange(n_rows) + 0.5, names)
+    axes.tick_params(axis="y", length=0)
+    for row, text in enumerate(totals):
+        axes.text(1.008, row + 0.5, text, transform=axes.get_yaxis_transform(), va="center",
+                  fontsize=9, color="black" if text != "0" else GREY)  # fmt: skip
+    axes.spines[["left", "bottom"]].set_visible(False)
+    draw_time_axis(axes, timeline.span.first_ns, timeline.span.last_ns)
+    axes.set_xlabel("time (UTC)")
+    patches = [Patch(facecolor=c, edgecolor=GREY, lw=0.5, label=n) for n, c in _CLASSES]
+    axes.legend(
+        handles=patches,
+        ncols=len(patches),
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        borderpad=0.1,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.2,
+    )
+
+
+def _rows(look: StreamLook) -> tuple[list[str], npt.NDArray[np.float64], list[str]]:
+    """Return each row's name, its share of frames in each bin, and its total in words."""
+    timeline = look.timeline
+    bits = list(Quality)
+    if look.stream.product.form is HeaderForm.QUABO:
+        bits = bits[4:]
+    at = [list(Quality).index(bit) for bit in bits]
+    shares = np.zeros((len(bits) + 2, timeline.n_bins))
+    shares[: len(bits)] = timeline.n_flagged[at] / np.maximum(timeline.n_frames, 1)
+    totals = [_share(int(timeline.n_totals[place]), timeline.n_read) for place in at]
+    seqnos = list(look.stream.attributes.get("gaps") or [])
+    names = [*(_ROWS[bit] for bit in bits), "gap in time", "missing file"]
+    return names, shares, [*totals, _gaps(timeline), _seqnos(seqnos)]
+
+
+def _share(n: int, n_read: int) -> str:
+    if not n:
+        return "0"
+    share = 100 * n / n_read
+    return f"{n:,}" if share < 0.1 else f"{share:.3g} %"
+
+
+def _gaps(timeline: Timeline) -> str:
+    if not timeline.n_gaps:
+        return "0"
+    return f"{timeline.n_gaps:,}, {_duration(timeline.longest_gap_ns / 1e9)}"
+
+
+def _seqnos(seqnos: list[int]) -> str:
+    if not seqnos:
+        return "0"
+    shown = ", ".join(map(str, seqnos[:_MOST_SEQNOS]))
+    return f"seqno {shown}" + (", ..." if len(seqnos) > _MOST_SEQNOS else "")
+
+
+def _end(first_ns: int, last_ns: int) -> str:
+    first, last = short_time(first_ns), short_time(last_ns)
+    return last[11:] if first[:10] == last[:10] else last
+
+
+def _duration(seconds: float) -> str:
+    """Give a length of time.
+
+    Examples
+    --------
+    >>> _duration(0.0124), _duration(75.5), _duration(7384)
+    ('12.4 ms', '75.5 s', '2 h 03 min')
+    """
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 600:
+        return f"{seconds:.4g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
