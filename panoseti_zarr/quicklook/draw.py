@@ -6,27 +6,31 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from panoseti_zarr.core.words import count
-from panoseti_zarr.model import N_QUABOS
+from panoseti_zarr.model import N_QUABOS, HeaderForm
 from panoseti_zarr.quicklook.draw_common import draw_quality, draw_title
 from panoseti_zarr.quicklook.pulses import SPECTRUM_EDGES, as_module
+from panoseti_zarr.quicklook.sampling import cut_range
 from panoseti_zarr.quicklook.style import (
     BLACK,
+    MAP_INCHES,
     QUABO_COLOURS,
     QUABO_DASHES,
-    as_png,
+    Page,
     days,
     draw_map,
-    draw_quabo_names,
     draw_time_axis,
     few_ticks,
-    new_figure,
+    legend_above,
     quicklook_style,
     say_empty,
 )
 from panoseti_zarr.quicklook.survey_images import ImageLook
 from panoseti_zarr.quicklook.survey_pulses import PulseLook
 
-_EVENTS_PER_BIN = 20
+_LEFT, _RIGHT = 0.75, 5.5
+_WIDE_LEFT, _WIDE = 1.4, 7.45
+_EVENTS_PER_BIN = 10
+_MOST_RATES = 120
 _UNITS = ("counts", "photo-electrons")
 
 
@@ -37,20 +41,14 @@ def draw(look: ImageLook | PulseLook) -> bytes:
 
 
 def _draw_images(look: ImageLook) -> bytes:
-    figure = new_figure(9.6)
-    axes = figure.subplot_mosaic(
-        [["mean", "sigma"], ["light", "light"], ["quality", "quality"]],
-        height_ratios=(4.0, 2.3, 2.3),
-    )
+    page = Page(9.35)
     unit = _UNITS[look.stream.level]
-    draw_title(figure, look, "maps and light curve")
-    draw_map(figure, axes["mean"], look.mean, "Mean over time", unit)
-    draw_map(figure, axes["sigma"], look.sigma, "Standard deviation over time", unit)
-    for name in ("mean", "sigma"):
-        draw_quabo_names(axes[name])
-    _draw_light(axes["light"], look, unit)
-    draw_quality(axes["quality"], look)
-    return as_png(figure)
+    draw_title(page, look, "maps and light curve")
+    draw_map(page, (_LEFT, 1.08), look.mean, "Mean over time", unit)
+    draw_map(page, (_RIGHT, 1.08), look.sigma, "Standard deviation over time", unit)
+    _draw_light(page.panel(_WIDE_LEFT, 5.15, _WIDE, 1.6), look, unit)
+    draw_quality(page.panel(_WIDE_LEFT, 7.3, _WIDE, 1.5), look)
+    return page.as_png()
 
 
 def _draw_light(axes: Axes, look: ImageLook, unit: str) -> None:
@@ -70,35 +68,23 @@ def _draw_light(axes: Axes, look: ImageLook, unit: str) -> None:
     axes.set_ylabel(unit)
     few_ticks(axes)
     draw_time_axis(axes, span.first_ns, span.last_ns)
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, borderpad=0.1
-    )
+    legend_above(axes)
 
 
 def _draw_pulses(look: PulseLook) -> bytes:
-    figure = new_figure(13.2)
-    axes = figure.subplot_mosaic(
-        [
-            ["pedestal", "sigma"],
-            ["hits", "spectrum"],
-            ["rate", "rate"],
-            ["quality", "quality"],
-        ],
-        height_ratios=(4.0, 4.0, 2.2, 1.7),
-    )
+    page = Page(12.65)
     found, product = look.pedestals, look.stream.product
-    draw_title(figure, look, "hits and spectrum")
+    draw_title(page, look, "hits and spectrum")
     pedestal, sigma = (as_module(values, product) for values in (found.pedestal, found.sigma))
-    draw_map(figure, axes["pedestal"], pedestal, f"Pedestal ({found.origin})", "counts")
-    draw_map(figure, axes["sigma"], sigma, "Sigma of the residuals", "counts")
+    draw_map(page, (_LEFT, 1.08), pedestal, f"Pedestal: {found.origin}", "counts")
+    draw_map(page, (_RIGHT, 1.08), sigma, "Sigma of the residual", "counts")
     hits = f"Hits: pulses above {found.n_sigmas:g} sigma"
-    draw_map(figure, axes["hits"], look.hits, hits, "pulses a pixel")
-    for name in ("pedestal", "sigma", "hits"):
-        draw_quabo_names(axes[name])
-    _draw_spectrum(axes["spectrum"], look)
-    _draw_rate(axes["rate"], look)
-    draw_quality(axes["quality"], look)
-    return as_png(figure)
+    draw_map(page, (_LEFT, 5.08), look.hits, hits, "pulses of a pixel")
+    _draw_spectrum(page.panel(_RIGHT + 0.25, 5.08, MAP_INCHES + 0.15, MAP_INCHES), look)
+    _draw_rate(page.panel(_WIDE_LEFT, 9.15, _WIDE, 1.5), look)
+    rows = 1.5 if product.form is HeaderForm.MODULE else 0.95
+    draw_quality(page.panel(_WIDE_LEFT, 11.15, _WIDE, rows), look)
+    return page.as_png()
 
 
 def _draw_spectrum(axes: Axes, look: PulseLook) -> None:
@@ -117,8 +103,8 @@ def _draw_spectrum(axes: Axes, look: PulseLook) -> None:
                         color=QUABO_COLOURS[quabo], ls=QUABO_DASHES[quabo])  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="height above the pedestal (counts)")
     axes.set_ylabel("pulses a bin (pixels)")
-    axes.set_ylim(bottom=0.7)
-    axes.legend(frameon=False, loc="upper right")
+    axes.set_ylim(0.7, 10 * look.spectrum.max())
+    axes.legend(ncols=2, loc="upper right")
 
 
 def _draw_rate(axes: Axes, look: PulseLook) -> None:
@@ -130,8 +116,8 @@ def _draw_rate(axes: Axes, look: PulseLook) -> None:
         say_empty(axes, "all frames have one time: no rate" if span and span.seconds == 0 else why)
         return
     most = timeline.n_by_quabo.sum(axis=1).max()
-    step = min(max(2, -(-_EVENTS_PER_BIN * timeline.n_bins // int(most))), timeline.n_bins)
-    starts = np.arange(0, timeline.n_bins, step)
+    n_parts = min(int(most) // _EVENTS_PER_BIN, timeline.n_bins // 2, _MOST_RATES)
+    starts = np.array([start for start, _ in cut_range(0, timeline.n_bins, n_parts)])
     edges_ns = timeline.edges_ns()[[*starts, timeline.n_bins]]
     counts = np.add.reduceat(timeline.n_by_quabo, starts, axis=1)
     # Of a stream so long that only some chunks of times were read, the rate is that of all.
@@ -143,11 +129,9 @@ def _draw_rate(axes: Axes, look: PulseLook) -> None:
         for quabo, rate in enumerate(rates):
             axes.stairs(rate, edges, baseline=None, label=f"quabo {quabo}", lw=1.5,
                         color=QUABO_COLOURS[quabo], ls=QUABO_DASHES[quabo])  # fmt: skip
-    axes.set_title(f"Event rate: means of {edges_ns[1] / 1e9:.3g} s")
+    axes.set_title(f"Event rate: means of {edges_ns[-1] / 1e9 / len(starts):.3g} s")
     axes.set_ylabel("events/s")
     axes.set_ylim(bottom=0)
     few_ticks(axes)
     draw_time_axis(axes, span.first_ns, span.last_ns)
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False, borderpad=0.1
-    )
+    legend_above(axes)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from panoseti_zarr.core.words import count
 from panoseti_zarr.model import HeaderForm, Quality
-from panoseti_zarr.quicklook.style import GREY, PALE, days, draw_time_axis, say_empty, short_time
+from panoseti_zarr.quicklook.style import (
+    BLACK,
+    GREY,
+    PALE,
+    Page,
+    days,
+    draw_time_axis,
+    legend_above,
+    say_empty,
+    short_time,
+)
 from panoseti_zarr.quicklook.timeline import Timeline
 from panoseti_zarr.quicklook.walk import StreamLook
 
@@ -34,12 +45,12 @@ _MOST_SEQNOS = 3
 _MOST_RUN_CHARS = 118
 
 
-def draw_title(figure: Figure, look: StreamLook, sampled: str) -> None:
-    """Say which stream it is, when it was recorded, and what was looked at.
+def draw_title(page: Page, look: StreamLook, sampled: str) -> None:
+    """Say which stream it is, when it was recorded, and how much of it was looked at.
 
     Parameters
     ----------
-    figure : Figure
+    page : Page
     look : StreamLook
     sampled : str
         What comes from the sampled frames, where these are not all.
@@ -47,7 +58,6 @@ def draw_title(figure: Figure, look: StreamLook, sampled: str) -> None:
     stream, span = look.stream, look.timeline.span
     attributes = stream.attributes
     names = (attributes.get("observatory"), stream.product.name, f"module {stream.key.module}")
-    head = "   ".join(str(name) for name in names if name)
     state = "" if stream.level or attributes.get("closed") else ", still open"
     parts = [f"L{stream.level}{state}", count(stream.n_frames, "frame")]
     if span:
@@ -55,25 +65,31 @@ def draw_title(figure: Figure, look: StreamLook, sampled: str) -> None:
         parts.append(_duration(span.seconds))
         if span.seconds > 0:
             parts.append(f"{(stream.n_frames - 1) / span.seconds:,.4g} frames/s")
-    else:
-        parts.append("no frame has a time")
     run = str(attributes["run"])
     if len(run) > _MOST_RUN_CHARS:
         run = f"{run[: _MOST_RUN_CHARS // 2]}...{run[-_MOST_RUN_CHARS // 2 :]}"
-    figure.suptitle(f"{head}\n ", x=0.012, ha="left", fontsize=15, fontweight="bold")
-    lines = [run, ",  ".join(parts)]
-    note = f"{sampled}: {look.n_sampled:,} of them" if look.n_sampled < stream.n_frames else ""
-    figure.text(0.012, 1 - 0.36 / figure.get_figheight(), "\n".join(lines), va="top", fontsize=9,
-                linespacing=1.35, parse_math=False)  # fmt: skip
-    if note:
-        figure.text(0.988, 1 - 0.14 / figure.get_figheight(), note, ha="right", va="top",
-                    fontsize=9, color=GREY)  # fmt: skip
+    head = "   ".join(str(name) for name in names if name)
+    page.text(0.12, 0.1, head, fontsize=15, fontweight="bold")
+    page.text(0.12, 0.4, f"{run}\n{',  '.join(parts)}", fontsize=9, linespacing=1.35)
+    notes = "\n".join(_notes(look, sampled))
+    page.text(9.88, 0.1, notes, fontsize=9, color=GREY, ha="right", linespacing=1.35)
+
+
+def _notes(look: StreamLook, sampled: str) -> Iterator[str]:
+    """Yield what a reader must know to read the picture rightly."""
+    n_frames, timeline = look.stream.n_frames, look.timeline
+    if look.n_sampled < n_frames:
+        yield f"{sampled} from {count(look.n_sampled, 'frame')}"
+    if timeline.n_read < n_frames:
+        yield f"times and quality of {count(timeline.n_read, 'frame')}"
+    if timeline.n_elsewhere:
+        yield f"{count(timeline.n_elsewhere, 'frame')} with a time far outside"
 
 
 def draw_quality(axes: Axes, look: StreamLook) -> None:
     """Draw the strip of quality over time: a row for each thing that can be wrong."""
     timeline = look.timeline
-    axes.set_title("Quality: frames concerned, of those in 1/240 of the time")
+    axes.set_title("Quality: share of frames concerned")
     if timeline.span is None:
         words = [
             f"{name}: {count(int(n), 'frame')}"
@@ -82,8 +98,6 @@ def draw_quality(axes: Axes, look: StreamLook) -> None:
         ]
         say_empty(axes, "no frame has a time: no strip\n" + ", ".join(words))
         return
-    if timeline.n_bins < 240:
-        axes.set_title(f"Quality: frames concerned, of those in 1/{timeline.n_bins} of the time")
     names, shares, totals = _rows(look)
     n_rows = len(names)
     classes = np.searchsorted([0, _FEW, 0.5], shares, side="left") + 1
@@ -102,23 +116,20 @@ def draw_quality(axes: Axes, look: StreamLook) -> None:
     axes.set_yticks(np.arange(n_rows) + 0.5, names)
     axes.tick_params(axis="y", length=0)
     for row, text in enumerate(totals):
-        axes.text(1.008, row + 0.5, text, transform=axes.get_yaxis_transform(), va="center",
-                  fontsize=9, color="black" if text != "0" else GREY)  # fmt: skip
+        axes.text(
+            1.008,
+            row + 0.5,
+            text,
+            transform=axes.get_yaxis_transform(),
+            va="center_baseline",
+            fontsize=9,
+            color=GREY if text == "0" else BLACK,
+        )
     axes.spines[["left", "bottom"]].set_visible(False)
     draw_time_axis(axes, timeline.span.first_ns, timeline.span.last_ns)
     axes.set_xlabel("time (UTC)")
     patches = [Patch(facecolor=c, edgecolor=GREY, lw=0.5, label=n) for n, c in _CLASSES]
-    axes.legend(
-        handles=patches,
-        ncols=len(patches),
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        frameon=False,
-        borderpad=0.1,
-        handlelength=1.2,
-        handletextpad=0.5,
-        columnspacing=1.2,
-    )
+    legend_above(axes, handles=patches, handlelength=1.2, handletextpad=0.5, columnspacing=1.2)
 
 
 def _rows(look: StreamLook) -> tuple[list[str], npt.NDArray[np.float64], list[str]]:
@@ -146,7 +157,7 @@ def _share(n: int, n_read: int) -> str:
 def _gaps(timeline: Timeline) -> str:
     if not timeline.n_gaps:
         return "0"
-    return f"{timeline.n_gaps:,}, {_duration(timeline.longest_gap_ns / 1e9)}"
+    return f"{timeline.n_gaps:,}, max {_duration(timeline.longest_gap_ns / 1e9)}"
 
 
 def _seqnos(seqnos: list[int]) -> str:
@@ -172,6 +183,6 @@ def _duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 600:
-        return f"{seconds:.4g} s"
+        return f"{seconds:.3g} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

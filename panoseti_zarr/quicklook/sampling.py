@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 Range = tuple[int, int]
@@ -69,4 +71,4 @@ def cut_range(start: int, stop: int, n_parts: int) -> list[Range]:
     """
     n_parts = max(1, min(n_parts, stop - start))
     edges = np.linspace(start, stop, n_parts + 1).astype(int).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))

@@ -14,20 +14,23 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from panoseti_zarr.core.times import iso_time
+from panoseti_zarr.model import QUABO_QUARTERS
 
 DPI = 100
 WIDTH_INCHES = 10.0
+MAP_INCHES = 3.2
 
-BLACK, GREY, PALE = "#000000", "#666666", "#ececec"
+BLACK, GREY, PALE, UNMEASURED = "#000000", "#666666", "#ececec", "#c8c8c8"
 QUABO_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Okabe and Ito's, which the colour-blind can tell apart; lines have dashes of their own too."""
 QUABO_DASHES = ("-", (0, (6, 1)), (0, (3, 1)), (0, (1, 0.7)))
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -39,12 +42,17 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
+    "axes.titlepad": 5.0,
+    "legend.frameon": False,
+    "legend.borderpad": 0.1,
+    "legend.borderaxespad": 0.2,
     "image.interpolation": "nearest",
     "figure.facecolor": "white",
     "savefig.dpi": DPI,
 }
 _DAY_NS = 86400 * 10**9
 _LEAST_SPAN_NS = 10**6
+_FAR = 8
 
 
 @contextlib.contextmanager
@@ -56,16 +64,40 @@ def quicklook_style() -> Iterator[None]:
         yield
 
 
-def new_figure(height_inches: float) -> Figure:
-    """Return an empty figure of the usual width."""
-    return Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
+class Page:
+    """A figure whose panels have fixed places, so that every picture of a kind looks the same.
 
+    Parameters
+    ----------
+    height : float
+        Inches.
+    """
 
-def as_png(figure: Figure) -> bytes:
-    """Return a figure as PNG; the same figure gives the same bytes."""
-    stream = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
-    return stream.getvalue()
+    def __init__(self, height: float) -> None:
+        self.height = height
+        self.figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI)
+
+    def panel(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Add axes; inches, from the upper left corner of the page."""
+        place = (left, self.height - top - height, width, height)
+        scale = (WIDTH_INCHES, self.height) * 2
+        return self.figure.add_axes(tuple(np.divide(place, scale)))
+
+    def text(self, left: float, top: float, words: str, **how: Any) -> None:
+        """Write words whose upper left (or right) corner is at a place; inches."""
+        at = left / WIDTH_INCHES, 1 - top / self.height
+        self.figure.text(*at, words, va="top", parse_math=False, **how)
+
+    def as_png(self) -> bytes:
+        """Return the page as PNG with a palette; the same page gives the same bytes."""
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        stream = io.BytesIO()
+        few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(stream, "PNG", optimize=True)
+        return stream.getvalue()
 
 
 def say_empty(axes: Axes, words: str) -> None:
@@ -78,47 +110,57 @@ def say_empty(axes: Axes, words: str) -> None:
 
 
 def draw_map(
-    figure: Figure | SubFigure, axes: Axes, values: npt.NDArray[Any], title: str, unit: str
+    page: Page, place: tuple[float, float], values: npt.NDArray[Any], title: str, unit: str
 ) -> None:
     """Draw a map of a module's pixels, upper row first, with its scale.
 
     The scale is linear, or where few pixels are far above all others that of the inverse
     hyperbolic sine, so that both are seen.
+
+    Parameters
+    ----------
+    page : Page
+    place : (left, top)
+        Inches.
+    values : ndarray, shape (32, 32)
+        NaN where nothing was measured.
+    title, unit : str
     """
+    axes = page.panel(*place, MAP_INCHES, MAP_INCHES)
     axes.set_title(title)
     finite = values[np.isfinite(values)]
     if not len(finite):
         say_empty(axes, "no pixel was measured")
-        axes.set_aspect("equal", adjustable="box")
         return
-    colours = mpl.colormaps["viridis"].with_extremes(bad="#c8c8c8")
-    shown = axes.imshow(values, cmap=colours, norm=_norm(finite))
-    bar = figure.colorbar(shown, ax=axes, pad=0.02, fraction=0.05)
+    colours = mpl.colormaps["viridis"].with_extremes(bad=UNMEASURED)
+    shown = axes.imshow(values, cmap=colours, norm=_norm(finite), aspect="auto")
+    beside = page.panel(place[0] + MAP_INCHES + 0.08, place[1], 0.13, MAP_INCHES)
+    bar = page.figure.colorbar(shown, cax=beside)
     bar.set_label(unit)
-    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
-    for edge in (15.5,):
-        axes.axvline(edge, color="white", lw=0.6)
-        axes.axhline(edge, color="white", lw=0.6)
+    if isinstance(shown.norm, AsinhNorm):
+        bar.set_ticks(_decades(shown.norm), labels=[f"{tick:g}" for tick in _decades(shown.norm)])
+    else:
+        bar.locator = MaxNLocator(6, integer=np.issubdtype(values.dtype, np.integer))
+    beside.minorticks_off()
+    axes.axvline(15.5, color="white", lw=0.6)
+    axes.axhline(15.5, color="white", lw=0.6)
     axes.set_xticks((0, 8, 16, 24, 31))
     axes.set_yticks((0, 8, 16, 24, 31))
     axes.set(xlabel="column x", ylabel="row y")
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    if not np.isfinite(values).all():
+    axes.spines[:].set_visible(False)
+    _name_quabos(axes)
+    if len(finite) < values.size:
         axes.set_title("grey: not measured", loc="right", fontsize=9, color=GREY)
 
 
-def draw_quabo_names(axes: Axes) -> None:
-    """Write beside a map which quabo lies where."""
-    for quabo, (x, y, va) in enumerate(
-        ((0.0, 1, "top"), (0.5, 1, "top"), (0.5, 0.5, "top"), (0.0, 0.5, "top"))
-    ):
+def _name_quabos(axes: Axes) -> None:
+    """Write into the corners of a map which quabo lies where."""
+    for quabo, (rows, columns) in enumerate(QUABO_QUARTERS):
         axes.text(
-            x + 0.015,
-            y - 0.015,
+            columns.start - 0.1,
+            rows.start - 0.1,
             f"quabo {quabo}",
-            transform=axes.transAxes,
-            va=va,
+            va="top",
             fontsize=8,
             color="white",
             bbox={"facecolor": BLACK, "alpha": 0.45, "edgecolor": "none", "pad": 1.2},
@@ -159,12 +201,29 @@ def _norm(values: npt.NDArray[Any]) -> Normalize:
     if high <= low:
         pad = max(abs(low) * 0.05, 0.5)
         return Normalize(low - pad, high + pad)
-    bulk = float(np.quantile(values, 0.95)) - low
-    if high - low > 20 * max(bulk, (high - low) * 1e-4):
-        return AsinhNorm(max(bulk, (high - low) * 1e-3), vmin=low, vmax=high)
+    bulk = float(np.quantile(values, 0.98)) - low
+    if high - low > _FAR * bulk:
+        return AsinhNorm(max(bulk, (high - low) * 1e-2), vmin=low, vmax=high)
     return Normalize(low, high)
+
+
+def _decades(norm: AsinhNorm) -> list[float]:
+    """Return ticks of a scale that is linear near 0 and logarithmic far away."""
+    top = np.floor(np.log10(max(abs(norm.vmin or 0.0), abs(norm.vmax or 0.0))))
+    decades = [10.0 ** (top - back) for back in range(3)]
+    ticks = [0.0, *decades, *(-ten for ten in decades)]
+    inside = [tick for tick in ticks if (norm.vmin or 0.0) <= tick <= (norm.vmax or 0.0)]
+    least = norm.linear_width / 2
+    return sorted(tick for tick in inside if tick == 0 or abs(tick) > least)
 
 
 def few_ticks(axes: Axes, n: int = 5) -> None:
     """Give a vertical axis few and round numbers."""
     axes.yaxis.set_major_locator(MaxNLocator(n))
+
+
+def legend_above(axes: Axes, **how: Any) -> None:
+    """Put a legend of one line above the right end of a panel."""
+    handles, _ = axes.get_legend_handles_labels()
+    n_columns = len(how.get("handles", handles))
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=n_columns, **how)

@@ -66,6 +66,4 @@ def survey_pulses(stream: StoredStream, l1: StoredStream | None) -> PulseLook:
 
     timeline = walk(stream, regular=False, take=take)
     missing = find_missing(stream, timeline)
-    return PulseLook(
-        stream, timeline, missing, n_sampled, pedestals, sums.hits(), sums.spectrum()
-    )
+    return PulseLook(stream, timeline, missing, n_sampled, pedestals, sums.hits(), sums.spectrum())

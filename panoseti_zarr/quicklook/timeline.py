@@ -16,7 +16,8 @@ Bools = npt.NDArray[np.bool_]
 N_BITS = len(Quality)
 MOST_BINS = 240
 
-_FRAMES_AT_AN_END = 100
+_FEW_AT_AN_END, _MOST_AT_AN_END = 3, 100
+_SHARE_AT_AN_END = 20
 _FRAMES_PER_BIN = 4
 _SECOND_NS = 10**9
 _REGULAR_GAP_STEPS = 10
@@ -47,7 +48,7 @@ class TimeSpan:
     @property
     def slack_ns(self) -> int:
         """So far outside a time may be and still belong to the stream."""
-        return (self.last_ns - self.first_ns) // 10 + _SECOND_NS
+        return (self.last_ns - self.first_ns) // 2 + _SECOND_NS
 
     def holds(self, times_ns: Int64) -> Bools:
         """Say which times belong to the stream; those that are missing do not."""
@@ -75,7 +76,8 @@ def find_span(head_ns: Int64, tail_ns: Int64, n_frames: int, *, regular: bool) -
         None where no frame has a time.
     """
     ends = [times[times != TIME_MISSING_NS] for times in (head_ns, tail_ns)]
-    firsts, lasts = ends[0][:_FRAMES_AT_AN_END], ends[1][-_FRAMES_AT_AN_END:]
+    n_at_end = min(max(n_frames // _SHARE_AT_AN_END, _FEW_AT_AN_END), _MOST_AT_AN_END)
+    firsts, lasts = ends[0][:n_at_end], ends[1][-n_at_end:]
     if not (len(firsts) and len(lasts)):
         return None
     low, high = sorted(int(np.sort(times)[len(times) // 2]) for times in (firsts, lasts))
@@ -198,10 +200,8 @@ class TimelineBuilder:
         self._find_gaps(times_ns[held], is_next=is_next)
         bins = bins_of(self._span, len(self._n_frames), self._placed(times_ns, held))
         self._n_frames += self._counts(bins)
-        for row, flag in zip(self._n_flagged, flags, strict=True):
-            row += self._counts(bins[flag])
-        for row, mine in zip(self._n_by_quabo, by_quabo.T, strict=True):
-            row += self._counts(bins[mine])
+        self._n_flagged += [self._counts(bins[flag]) for flag in flags]
+        self._n_by_quabo += [self._counts(bins[mine]) for mine in by_quabo.T]
 
     def timeline(self) -> Timeline:
         """Return what was found."""
