@@ -7,6 +7,6 @@ matplotlib: ``pip install 'panoseti-zarr[plot]'``.
 
 from __future__ import annotations
 
-from panoseti_zarr.quicklook.make import Quicklook, make_quicklook, picture_name
+from panoseti_zarr.quicklook.make import NO_MATPLOTLIB, Quicklook, make_quicklook, picture_name
 
-__all__ = ["Quicklook", "make_quicklook", "picture_name"]
+__all__ = ["NO_MATPLOTLIB", "Quicklook", "make_quicklook", "picture_name"]

@@ -57,14 +57,13 @@ def _draw_light(axes: Axes, look: ImageLook, unit: str) -> None:
     if span is None or not np.isfinite(curve.values).any():
         say_empty(axes, "no frame has a time" if span is None else "no pixel was measured")
         return
-    n_frames = curve.frames_a_point
-    curve = curve.with_breaks()
-    times, (low, middle, high) = days(curve.times_ns), curve.values.T
+    times_ns, values = curve.with_breaks(span.step_ns)
+    times, (low, middle, high) = days(times_ns), values.T
     colour = QUABO_COLOURS[0]
     axes.fill_between(times, low, high, color=colour, alpha=0.25, lw=0, label="1 to 99 % of pixels")
     marker = "." if len(times) < 3 else ""
     axes.plot(times, middle, color=colour, lw=1.3, marker=marker, label="median pixel")
-    axes.set_title(f"Light curve: means of {count(n_frames, 'frame')}")
+    axes.set_title(f"Light curve: means of {count(curve.frames_a_point, 'frame')}")
     axes.set_ylabel(unit)
     few_ticks(axes)
     draw_time_axis(axes, span.first_ns, span.last_ns)

@@ -13,7 +13,7 @@ Bools = npt.NDArray[np.bool_]
 BAND = (0.01, 0.5, 0.99)
 """Shares of the pixels below the lower edge, the middle and the upper edge of the light curve."""
 
-_BREAK_STEPS = 3
+_BREAK_PARTS = 2
 
 
 @dataclass(frozen=True)
@@ -22,27 +22,33 @@ class LightCurve:
 
     Attributes
     ----------
+    positions : ndarray of int64, shape (n_points,)
+        The frame in the middle of each part, ascending.
     times_ns : ndarray of int64, shape (n_points,)
+        Its time.
     values : ndarray of float64, shape (n_points, 3)
         Of the pixels' means over the part the lower edge, the middle and the upper edge (`BAND`).
     frames_a_point : int
-        Frames of most points.
+        Frames of most parts.
     """
 
+    positions: npt.NDArray[np.int64]
     times_ns: npt.NDArray[np.int64]
     values: Floats
     frames_a_point: int
 
-    def with_breaks(self) -> LightCurve:
-        """Return it with a point of NaN wherever the next one is far away in time."""
-        steps = np.diff(self.times_ns)
-        usual = np.median(steps) if len(steps) else 0
-        at = np.flatnonzero(steps > _BREAK_STEPS * usual) + 1
-        return LightCurve(
-            np.insert(self.times_ns, at, self.times_ns[at - 1] + 1),
-            np.insert(self.values, at, np.nan, axis=0),
-            self.frames_a_point,
-        )
+    def with_breaks(self, step_ns: float) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return times and values, and a point of NaN wherever frames are missing between two.
+
+        Parameters
+        ----------
+        step_ns : float
+            Usual time from one frame to the next.
+        """
+        late_ns = np.diff(self.times_ns) - np.diff(self.positions) * step_ns
+        at = np.flatnonzero(late_ns > _BREAK_PARTS * self.frames_a_point * step_ns) + 1
+        times_ns = np.insert(self.times_ns, at, self.times_ns[at - 1] + 1)
+        return times_ns, np.insert(self.values, at, np.nan, axis=0)
 
 
 class PixelSums:

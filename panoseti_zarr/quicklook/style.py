@@ -13,7 +13,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import AsinhNorm, Normalize
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import MINUTELY, SECONDLY, AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -92,12 +92,25 @@ class Page:
         """Return the page as PNG with a palette; the same page gives the same bytes."""
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        picture = _with_palette(np.asarray(canvas.buffer_rgba()))
         stream = io.BytesIO()
-        few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        few.save(stream, "PNG", optimize=True)
+        picture.save(stream, "PNG", optimize=True)
         return stream.getvalue()
+
+
+def _with_palette(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """Return a picture of 256 colours: the most frequent ones as they are, others the nearest."""
+    packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1, 0], np.int32)
+    colours, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    kept = np.sort(np.argsort(-counts, kind="stable")[:256])
+    parts = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
+    nearest = np.empty(len(colours), np.uint8)
+    for start in range(0, len(colours), 1024):
+        part = parts[start : start + 1024, np.newaxis]
+        nearest[start : start + 1024] = ((part - parts[kept]) ** 2).sum(axis=2).argmin(axis=1)
+    picture = Image.fromarray(nearest[places].reshape(pixels.shape[:2]))
+    picture.putpalette(parts[kept].astype(np.uint8).tobytes())
+    return picture
 
 
 def say_empty(axes: Axes, words: str) -> None:
@@ -178,6 +191,8 @@ def draw_time_axis(axes: Axes, first_ns: int, last_ns: int) -> None:
     lack_ns = max(0, _LEAST_SPAN_NS - (last_ns - first_ns))
     axes.set_xlim(*days(np.array([first_ns - lack_ns // 2, last_ns + lack_ns // 2])))
     locator = AutoDateLocator(minticks=4, maxticks=9)
+    for kind in (MINUTELY, SECONDLY):
+        locator.intervald[kind] = [1, 2, 5, 10, 15, 20, 30]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, show_offset=False)
     formatter.formats[3:] = ["%H:%M", "%H:%M", "%H:%M:%S.%f"]

@@ -58,6 +58,7 @@ class _Sums:
         self._stream = stream
         self._quabos = quabo_of_pixels(stream.product, swap=False)
         self._points: list[tuple[int, int, Floats]] = []
+        self._sizes: list[int] = []
         self.pixels = PixelSums(len(self._quabos))
         self.n_frames = 0
 
@@ -70,18 +71,19 @@ class _Sums:
         if self._stream.level and np.isnan(images).any():
             keep = ~np.isnan(images)
         self.n_frames += len(images)
-        for start, stop in cut_range(0, len(images), -(-_POINTS // n_pieces)):
+        for start, stop in cut_range(0, len(images), round(_POINTS / n_pieces)):
             kept = None if keep is None else keep[start:stop]
             mean = self.pixels.add(images[start:stop], kept)
+            self._sizes.append(stop - start)
             times = piece.times_ns[start:stop]
-            held = times[span.holds(times)] if span else times[:0]
+            held = np.flatnonzero(span.holds(times)) if span else np.empty(0, int)
             if len(held):
-                self._points.append((int(held[len(held) // 2]), stop - start, band_of(mean)))
+                middle = int(held[len(held) // 2])
+                position = piece.start + start + middle
+                self._points.append((position, int(times[middle]), band_of(mean)))
 
     def light_curve(self) -> LightCurve:
-        times = np.array([time for time, _, _ in self._points], np.int64)
+        places = np.array([point[:2] for point in self._points], np.int64).reshape(-1, 2)
         values = np.array([band for _, _, band in self._points]).reshape(-1, 3)
-        n_frames = [n for _, n, _ in self._points]
-        order = np.argsort(times, kind="stable")
-        usual = int(np.median(n_frames)) if n_frames else 0
-        return LightCurve(times[order], values[order], usual)
+        usual = int(np.median(self._sizes)) if self._sizes else 0
+        return LightCurve(places[:, 0], places[:, 1], values, usual)

@@ -130,7 +130,7 @@ def find_missing(stream: StoredStream, timeline: Timeline) -> Int64:
     An L1 store does not know its files; the result is then empty.
     """
     sources = stream.attributes.get("source_files", [])
-    gaps = stream.attributes.get("gaps") or []
+    gaps = stream.attributes.get("gaps") or [] if sources else []
     places = []
     for seqno in gaps:
         later = [source["first_frame"] for source in sources if source["seqno"] > seqno]
