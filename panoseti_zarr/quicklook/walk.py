@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +94,7 @@ def walk(
     span = _span(stream, regular=regular)
     builder = TimelineBuilder(span, stream.n_frames, regular=regular)
     ranges = choose_ranges(stream.n_frames, stream.chunk_frames)
-    pieces = pieces_of(stream, ranges)
+    pieces = pieces_of(stream, ranges, MOST_PIECES)
     for start, stop in ranges:
         frames = read_frames(stream, start, stop)
         builder.add(start, frames.times_ns, frames.quality, frames.present)
@@ -104,8 +104,8 @@ def walk(
     return builder.timeline()
 
 
-def pieces_of(stream: StoredStream, ranges: list[Range], most: int = MOST_PIECES) -> list[Range]:
-    """Return the pieces of a stream that are looked at, of some chunks."""
+def pieces_of(stream: StoredStream, ranges: list[Range], most: int) -> list[Range]:
+    """Return at most so many pieces of a stream, spread over some chunks."""
     document = stream.documents["images"]
     frame_bytes = int(np.prod(document["shape"][1:])) * np.dtype(document["data_type"]).itemsize
     return choose_pieces(ranges, stream.piece_frames, frame_bytes, most)
@@ -147,16 +147,18 @@ def find_missing(stream: StoredStream, timeline: Timeline) -> Int64:
 
 def _span(stream: StoredStream, *, regular: bool) -> TimeSpan | None:
     ranges = choose_ranges(stream.n_frames, stream.chunk_frames)
-    head = _enough_times(stream, iter(ranges))
-    tail = _enough_times(stream, reversed(ranges))
-    return find_span(head, tail, stream.n_frames, regular=regular)
+    head = _enough_times(stream, ranges)
+    tail = _enough_times(stream, ranges[::-1])[::-1]
+    ends = [np.concatenate([np.empty(0, np.int64), *times]) for times in (head, tail)]
+    return find_span(ends[0], ends[1], stream.n_frames, regular=regular)
 
 
-def _enough_times(stream: StoredStream, ranges: Iterator[Range]) -> Int64:
-    """Return the times of the first of these chunks in which there are some."""
+def _enough_times(stream: StoredStream, ranges: list[Range]) -> list[Int64]:
+    """Return the times in so many of these chunks that there are some; without those missing."""
+    found: list[Int64] = []
     for start, stop in ranges:
-        times: Int64 = stream.read("timestamps", start, stop)
-        n_times = np.count_nonzero(times != TIME_MISSING_NS)
-        if n_times >= min(_ENOUGH_TIMES, (stop - start) // 2 + 1):
-            return times
-    return np.concatenate([np.empty(0, np.int64)])
+        times = stream.read("timestamps", start, stop)
+        found.append(times[times != TIME_MISSING_NS])
+        if sum(map(len, found)) >= _ENOUGH_TIMES:
+            break
+    return found
