@@ -71,8 +71,9 @@ def _draw_light(axes: Axes, look: ImageLook, unit: str) -> None:
 
 
 def _draw_pulses(look: PulseLook) -> bytes:
-    page = Page(12.65)
     found, product = look.pedestals, look.stream.product
+    rows = 1.5 if product.form is HeaderForm.MODULE else 0.95
+    page = Page(11.7 + rows)
     draw_title(page, look, "hits and spectrum")
     pedestal, sigma = (as_module(values, product) for values in (found.pedestal, found.sigma))
     draw_map(page, (_LEFT, 1.08), pedestal, f"Pedestal: {found.origin}", "counts")
@@ -81,7 +82,6 @@ def _draw_pulses(look: PulseLook) -> bytes:
     draw_map(page, (_LEFT, 5.08), look.hits, hits, "pulses of a pixel")
     _draw_spectrum(page.panel(_RIGHT + 0.25, 5.08, MAP_INCHES + 0.15, MAP_INCHES), look)
     _draw_rate(page.panel(_WIDE_LEFT, 9.15, _WIDE, 1.5), look)
-    rows = 1.5 if product.form is HeaderForm.MODULE else 0.95
     draw_quality(page.panel(_WIDE_LEFT, 11.15, _WIDE, rows), look)
     return page.as_png()
 

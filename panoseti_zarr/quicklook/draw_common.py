@@ -14,14 +14,15 @@ from panoseti_zarr.core.words import count
 from panoseti_zarr.model import HeaderForm, Quality
 from panoseti_zarr.quicklook.style import (
     BLACK,
+    CLASS_COLOURS,
     GREY,
     PALE,
     Page,
-    days,
     draw_time_axis,
     legend_above,
     say_empty,
     short_time,
+    time_limits,
 )
 from panoseti_zarr.quicklook.timeline import Timeline
 from panoseti_zarr.quicklook.walk import StreamLook
@@ -29,9 +30,7 @@ from panoseti_zarr.quicklook.walk import StreamLook
 _CLASSES = (
     ("no frame", "#ffffff"),
     ("none", PALE),
-    ("up to 1 %", "#7fc8d4"),
-    ("up to half", "#2f7fb0"),
-    ("more", "#08306b"),
+    *zip(("up to 1 %", "up to half", "more"), CLASS_COLOURS, strict=True),
 )
 _FEW = 0.01
 _ROWS = {
@@ -103,14 +102,13 @@ def draw_quality(axes: Axes, look: StreamLook) -> None:
     classes = np.searchsorted([0, _FEW, 0.5], shares, side="left") + 1
     classes[:, timeline.n_frames == 0] = 0
     classes[-2, timeline.is_gap] = classes[-1, look.missing_bins] = len(_CLASSES) - 1
-    left, right = days(np.array([timeline.span.first_ns, timeline.span.last_ns]))
     axes.imshow(
         classes,
         aspect="auto",
         cmap=ListedColormap([colour for _, colour in _CLASSES]),
         vmin=-0.5,
         vmax=len(_CLASSES) - 0.5,
-        extent=(left, max(right, np.nextafter(left, np.inf)), n_rows, 0),
+        extent=(*time_limits(timeline.span.first_ns, timeline.span.last_ns), n_rows, 0),
     )
     axes.hlines(range(1, n_rows), 0, 1, transform=axes.get_yaxis_transform(), color="w", lw=2)
     axes.set_yticks(np.arange(n_rows) + 0.5, names)
@@ -157,7 +155,9 @@ def _share(n: int, n_read: int) -> str:
 def _gaps(timeline: Timeline) -> str:
     if not timeline.n_gaps:
         return "0"
-    return f"{timeline.n_gaps:,}, max {_duration(timeline.longest_gap_ns / 1e9)}"
+    hours = timeline.longest_gap_ns / 3.6e12
+    longest = f"{hours:.1f} h" if hours >= 2 else _duration(3600 * hours)
+    return f"{timeline.n_gaps:,}, max {longest}"
 
 
 def _seqnos(seqnos: list[int]) -> str:
@@ -177,12 +177,14 @@ def _duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> _duration(0.0124), _duration(75.5), _duration(7384)
-    ('12.4 ms', '75.5 s', '2 h 03 min')
+    >>> _duration(0.0124), _duration(75.5), _duration(7384), _duration(1e6)
+    ('12.4 ms', '75.5 s', '2 h 03 min', '11.6 days')
     """
     if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 600:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)
+    if minutes >= 2 * 24 * 60:
+        return f"{minutes / 24 / 60:,.3g} days"
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

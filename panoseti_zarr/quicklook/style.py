@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.colors import AsinhNorm, Normalize, to_rgb
 from matplotlib.dates import MINUTELY, SECONDLY, AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -28,6 +29,8 @@ MAP_INCHES = 3.2
 BLACK, GREY, PALE, UNMEASURED = "#000000", "#666666", "#ececec", "#c8c8c8"
 QUABO_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Okabe and Ito's, which the colour-blind can tell apart; lines have dashes of their own too."""
+CLASS_COLOURS = ("#7fc8d4", "#2f7fb0", "#08306b")
+"""From few to many, also in shades of grey."""
 QUABO_DASHES = ("-", (0, (6, 1)), (0, (3, 1)), (0, (1, 0.7)))
 
 _STYLE: dict[Any, Any] = {
@@ -98,18 +101,32 @@ class Page:
         return stream.getvalue()
 
 
+def _palette() -> npt.NDArray[np.uint8]:
+    """Return the colours of a picture: of the maps, greys, those drawn, and what is beside them."""
+    mixed = [
+        share * np.array(to_rgb(colour)) + (1 - share)
+        for colour in (*QUABO_COLOURS, *CLASS_COLOURS)
+        for share in (1.0, 0.8, 0.6, 0.4, 0.25, 0.12)
+    ]
+    greys = np.repeat(np.linspace(0, 1, 52)[:, np.newaxis], 3, axis=1)
+    maps = mpl.colormaps["viridis"](np.linspace(0, 1, 140))[:, :3]
+    named = [to_rgb(colour) for colour in (GREY, PALE, UNMEASURED)]
+    colours = np.rint(255 * np.concatenate([maps, greys, mixed, named]))
+    return np.asarray(colours, np.uint8)
+
+
 def _with_palette(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    """Return a picture of 256 colours: the most frequent ones as they are, others the nearest."""
+    """Return a picture of few colours, each the nearest: a quarter of the size, and looks alike."""
     packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1, 0], np.int32)
-    colours, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    kept = np.sort(np.argsort(-counts, kind="stable")[:256])
+    colours, places = np.unique(packed, return_inverse=True)
     parts = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
+    palette = _palette()
     nearest = np.empty(len(colours), np.uint8)
     for start in range(0, len(colours), 1024):
         part = parts[start : start + 1024, np.newaxis]
-        nearest[start : start + 1024] = ((part - parts[kept]) ** 2).sum(axis=2).argmin(axis=1)
+        nearest[start : start + 1024] = ((part - palette) ** 2).sum(axis=2).argmin(axis=1)
     picture = Image.fromarray(nearest[places].reshape(pixels.shape[:2]))
-    picture.putpalette(parts[kept].astype(np.uint8).tobytes())
+    picture.putpalette(palette.tobytes())
     return picture
 
 
@@ -163,20 +180,21 @@ def draw_map(
     axes.spines[:].set_visible(False)
     _name_quabos(axes)
     if len(finite) < values.size:
-        axes.set_title("grey: not measured", loc="right", fontsize=9, color=GREY)
+        axes.text(1, -0.115, "grey: not measured", transform=axes.transAxes, ha="right", va="top",
+                  fontsize=9, color=GREY)  # fmt: skip
 
 
 def _name_quabos(axes: Axes) -> None:
     """Write into the corners of a map which quabo lies where."""
     for quabo, (rows, columns) in enumerate(QUABO_QUARTERS):
         axes.text(
-            columns.start - 0.1,
-            rows.start - 0.1,
+            columns.start,
+            rows.start,
             f"quabo {quabo}",
             va="top",
             fontsize=8,
             color="white",
-            bbox={"facecolor": BLACK, "alpha": 0.45, "edgecolor": "none", "pad": 1.2},
+            path_effects=[withStroke(linewidth=2, foreground=BLACK)],
         )
 
 
@@ -186,10 +204,16 @@ def days(times_ns: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.asarray(whole + rest / _DAY_NS)
 
 
+def time_limits(first_ns: int, last_ns: int) -> tuple[float, float]:
+    """Return the ends of an axis of time, days since 1970; one moment is a millisecond long."""
+    lack_ns = max(0, _LEAST_SPAN_NS - (last_ns - first_ns))
+    first, last = days(np.array([first_ns - lack_ns // 2, last_ns + lack_ns // 2]))
+    return float(first), float(last)
+
+
 def draw_time_axis(axes: Axes, first_ns: int, last_ns: int) -> None:
     """Give an axis the times of a stream, UTC."""
-    lack_ns = max(0, _LEAST_SPAN_NS - (last_ns - first_ns))
-    axes.set_xlim(*days(np.array([first_ns - lack_ns // 2, last_ns + lack_ns // 2])))
+    axes.set_xlim(*time_limits(first_ns, last_ns))
     locator = AutoDateLocator(minticks=4, maxticks=9)
     for kind in (MINUTELY, SECONDLY):
         locator.intervald[kind] = [1, 2, 5, 10, 15, 20, 30]
@@ -213,9 +237,11 @@ def short_time(time_ns: int) -> str:
 
 def _norm(values: npt.NDArray[Any]) -> Normalize:
     low, high = float(values.min()), float(values.max())
+    if np.issubdtype(values.dtype, np.integer):
+        return Normalize(0, max(high, 1))
     if high <= low:
         pad = max(abs(low) * 0.05, 0.5)
-        return Normalize(low - pad, high + pad)
+        return Normalize(max(low - pad, 0.0) if low >= 0 else low - pad, high + pad)
     bulk = float(np.quantile(values, 0.98)) - low
     if high - low > _FAR * bulk:
         return AsinhNorm(max(bulk, (high - low) * 1e-2), vmin=low, vmax=high)
