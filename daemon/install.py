@@ -165,7 +165,7 @@ def _written(config: Config) -> tuple[Path, ...]:
     for key, path in named.items():
         if path is None:
             raise InputError(f"daemon.{key} must be set for the service")
-    return tuple(path for path in (*named.values(), config.quicklook.dir) if path is not None)
+    return tuple(path for path in (*named.values(), config.quicklook.dir) if isinstance(path, Path))
 
 
 def _check_place() -> None:

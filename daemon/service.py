@@ -25,6 +25,7 @@ from daemon.lanes import Lanes
 from daemon.ledger import Ledger
 from daemon.log import get_logger, set_level
 from daemon.notify import Notifier
+from daemon.quicklooks import Quicklooks
 from daemon.recorder import LANE as RECORDS_LANE
 from daemon.recorder import Recorder
 from daemon.recordings import Recordings
@@ -105,6 +106,9 @@ class Service:
         self._recorder = Recorder(
             config, config_path, self._state, places.state_dir, ledger, self._lanes, notifier, post
         )
+        self._quicklooks = Quicklooks(
+            config, places.state_dir, say=lambda log: post(partial(self._say, log))
+        )
         self._link = ClusterLink(
             config,
             self._lanes,
@@ -184,6 +188,8 @@ class Service:
             self._carry_out(instruction)
         if isinstance(event, m.RootSeen):
             self._eyes.follow_up(event)
+        elif isinstance(event, m.L1Ended) and event.is_changed:
+            self._quicklooks.ask(event.run, event.stream)
         elif getattr(event, "outcome", None) is m.Outcome.FAILED:
             self._link.check()
 
@@ -312,6 +318,7 @@ class Service:
         self._stop.set()
         n_abandoned = len(self._state.backlog.running) if self.has_abandoned else 0
         self._eyes.close()
+        self._quicklooks.close()
         is_closed = self._link.close(1.0 if self.has_abandoned else CLOSE_S)
         self._recorder.close()
         self.has_abandoned = (

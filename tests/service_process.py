@@ -65,7 +65,7 @@ class Station:
         self._reader: threading.Thread | None = None
 
     def write_config(self, more: str = "", **daemon: Any) -> None:
-        """Write the configuration, with quick timing and small chunks."""
+        """Write the configuration: quick timing, small chunks, no pictures unless in ``more``."""
         keys = {
             "data_root": str(self.data),
             "l0_dir": str(self.l0),
@@ -78,6 +78,8 @@ class Station:
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items() if value is not None]
         others = ["[pff_to_zarr]", "time_chunk = 256", "[logging]", 'level = "debug"', more, ""]
+        if "[quicklook]" not in more:
+            others.insert(0, '[quicklook]\ndir = ""')
         text = "\n".join(["[daemon]", *lines, *others])
         self.config.write_text(text)
 

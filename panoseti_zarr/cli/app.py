@@ -21,6 +21,7 @@ from panoseti_zarr.cli.cluster import cluster
 from panoseti_zarr.cli.convert import convert
 from panoseti_zarr.cli.demo import demo
 from panoseti_zarr.cli.install_service import install_service
+from panoseti_zarr.cli.quicklook import quicklook
 from panoseti_zarr.cli.retry import retry
 from panoseti_zarr.cli.run import run
 from panoseti_zarr.cli.serve import serve
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": status,
     "retry": retry,
     "verify": verify,
+    "quicklook": quicklook,
     "simulate": simulate,
     "check-config": check_config,
     "demo": demo,

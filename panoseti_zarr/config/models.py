@@ -21,6 +21,7 @@ from panoseti_zarr.config.types import (
     Level,
     Markers,
     OptionalPath,
+    PathOrEmpty,
     Paths,
     Patterns,
     Port,
@@ -282,11 +283,19 @@ class MetricsConfig(Section):
 
 
 class QuicklookConfig(Section):
-    """``[quicklook]``: accepted, without effect so far."""
+    """``[quicklook]``: a picture of each stream, made at its close."""
 
-    dir: OptionalPath = Field(
-        default=None, description="Directory of the quick-look images. No effect yet."
+    dir: PathOrEmpty = Field(
+        default=None,
+        description='Directory of the pictures; unset: `quicklook` in `state_dir`; `""`: none are'
+        " made. They need matplotlib (the extra `plot`).",
     )
+
+    def directory(self, state_dir: Path) -> Path | None:
+        """Return where the service puts pictures; None where it makes none."""
+        if self.dir is None:
+            return state_dir / "quicklook"
+        return self.dir if isinstance(self.dir, Path) else None
 
 
 class WebConfig(Section):

@@ -82,6 +82,10 @@ def _absolute(value: object) -> Path | None:
         raise ValueError(f"cannot be made an absolute path: {error}") from None
 
 
+def _absolute_or_empty(value: object) -> Path | str | None:
+    return "" if value == "" else _absolute(value)
+
+
 def _listed(value: object) -> tuple[object, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError('must be a list, ["...", "..."]')
@@ -148,6 +152,7 @@ def _level_of_codec(level: int, info: ValidationInfo) -> int:
 
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_absolute)]
+PathOrEmpty = Annotated[Path | Literal[""] | None, BeforeValidator(_absolute_or_empty)]
 Paths = Annotated[tuple[AbsolutePath, ...], BeforeValidator(_one_or_several)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=365 * 86400)]

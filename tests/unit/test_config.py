@@ -20,6 +20,7 @@ from panoseti_zarr.config import (
     ClusterConfig,
     Config,
     PffToZarrConfig,
+    QuicklookConfig,
     capped,
     find_config,
     load_config,
@@ -159,6 +160,19 @@ def test_defaults_of_the_service():
     }
     assert (config.logging.level, config.logging.format) == ("info", "auto")
     assert (config.metrics.port, config.quicklook.dir, config.web.port) == (None, None, None)
+
+
+def test_pictures_lie_in_the_state_directory_or_elsewhere_or_are_not_made():
+    """``dir`` unset, a path, and empty."""
+    state_dir = Path("/state")
+    for values, found in (
+        ({}, state_dir / "quicklook"),
+        ({"dir": "/q"}, Path("/q")),
+        ({"dir": ""}, None),
+    ):
+        assert QuicklookConfig.model_validate(values).directory(state_dir) == found
+    with pytest.raises(ValidationError, match="path"):
+        QuicklookConfig.model_validate({"dir": False})
 
 
 def test_every_default_is_valid():

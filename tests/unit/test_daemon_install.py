@@ -28,6 +28,18 @@ def test_what_is_written_may_be_written_and_nothing_else():
     assert not any("/data" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("directory", "lines"),
+    [("/pictures", ['ReadWritePaths="-/pictures"']), ("", []), (None, [])],
+)
+def test_the_directory_of_pictures_may_be_written(directory, lines):
+    """One elsewhere needs an entry; that in the state directory, or none at all, does not."""
+    places = {"data_root": "/data", "l0_dir": "/l0", "l1_dir": "/l1", "state_dir": "/state"}
+    config = Config.model_validate({"daemon": places, "quicklook": {"dir": directory}})
+    with_it = set(directories_drop_in(config, FILE, BIN).splitlines())
+    assert sorted(with_it - set(drop_in())) == lines
+
+
 def test_homes_stay_hidden_but_for_what_is_named_in_them():
     """A data root in a home is shown read-only, a directory of stores writable."""
     lines = drop_in(data_root="/home/obs/in", l1_dir="/home/obs/L1")

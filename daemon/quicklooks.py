@@ -1,0 +1,142 @@
+"""A picture of each stream that closed, made beside all else by short-lived processes.
+
+One at a time, of low priority, each with a time limit. One that fails is a line in the log and
+nothing else; what waits when the service ends is not made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from daemon.instructions import Log
+from daemon.jobs import parse_stream
+from panoseti_zarr.config import Config
+from panoseti_zarr.core.names import store_name
+from panoseti_zarr.errors import one_line
+from panoseti_zarr.quicklook import NO_MATPLOTLIB, picture_name
+
+TIMEOUT_S = 600.0
+"""A picture that takes longer is given up."""
+
+_LOWEST_PRIORITY = 19
+_END_S = 1.0
+_SHOWN_CHARS = 500
+
+Say = Callable[[Log], None]
+
+
+class Quicklooks:
+    """Makes pictures in a thread of its own.
+
+    Parameters
+    ----------
+    config : Config
+        With the directories of ``[daemon]``.
+    state_dir : Path
+    say : callable
+        Takes what is to be logged, from that thread.
+    """
+
+    def __init__(self, config: Config, state_dir: Path, say: Say) -> None:
+        self._stores = config.daemon.l0_dir, config.daemon.l1_dir
+        self._directory = config.quicklook.directory(state_dir)
+        # Where the service may write: matplotlib keeps a list of fonts, which takes long to make.
+        self._environment = {"MPLCONFIGDIR": str(state_dir / "matplotlib")}
+        self._say = say
+        self._queue: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting: set[tuple[str, str]] = set()
+        self._child: subprocess.Popen[str] | None = None
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+        if self._directory and importlib.util.find_spec("matplotlib") is None:
+            self._directory = None
+            say(Log("quicklook.unavailable", "info", fields={"reason": NO_MATPLOTLIB}))
+
+    def ask(self, run: str, stream: str) -> None:
+        """Make the picture of a stream, after those that wait; returns at once."""
+        if self._directory is None:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="quicklooks", daemon=True)
+            self._thread.start()
+        with self._lock:
+            if (run, stream) in self._waiting:
+                return
+            self._waiting.add((run, stream))
+        self._queue.put((run, stream))
+
+    def close(self) -> None:
+        """End what is under way; what waits is not made."""
+        with self._lock:
+            self._is_closed = True
+            if self._child is not None:
+                self._child.kill()
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join(_END_S)
+
+    def _work(self) -> None:
+        while (asked := self._queue.get()) is not None:
+            with self._lock:
+                self._waiting.discard(asked)
+            started_s = time.monotonic()
+            try:
+                path, problem = self._make(*asked)
+            except (OSError, ValueError) as error:
+                path, problem = None, f"it could not be started: {error}"
+            if self._is_closed:
+                return
+            if problem:
+                fields: dict[str, Any] = {"reason": one_line(problem)[:_SHOWN_CHARS]}
+                self._say(Log("quicklook.failed", "warning", *asked, fields))
+            else:
+                seconds = round(time.monotonic() - started_s, 3)
+                fields = {"path": str(path), "seconds": seconds}
+                self._say(Log("quicklook.made", "info", *asked, fields))
+
+    def _make(self, run: str, stream: str) -> tuple[Path, str]:
+        """Make a picture; return its path, and what went wrong, or nothing."""
+        l0_dir, l1_dir = (directory or Path() for directory in self._stores)
+        store = l0_dir / store_name(run, parse_stream(stream))
+        path = (self._directory or Path()) / picture_name(store)
+        words = ("quicklook", str(store), str(path), "--l1", str(l1_dir))
+        child = self._start(words)
+        if child is None:
+            return path, "the service ends"
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, child.pid, _LOWEST_PRIORITY)
+        try:
+            _, told = child.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            # Until it is gone, which on a disk that hangs may be never: no other one is started.
+            child.communicate()
+            return path, f"it took longer than {TIMEOUT_S:g} s"
+        last = told.strip().rpartition("\n")[2].removeprefix("error: ")
+        return path, (last or f"it ended with code {child.returncode}") if child.returncode else ""
+
+    def _start(self, words: tuple[str, ...]) -> subprocess.Popen[str] | None:
+        with self._lock:
+            if self._is_closed:
+                return None
+            self._child = subprocess.Popen(  # noqa: S603 - this program
+                [sys.executable, "-m", "panoseti_zarr", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=os.environ | self._environment,
+            )
+            return self._child

@@ -1,0 +1,36 @@
+"""Look at a stream, in parts where it is long: what is to be drawn of it, as arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from panoseti_zarr.quicklook.stored import StoredStream, find_l1
+from panoseti_zarr.quicklook.survey_images import ImageLook, survey_images
+from panoseti_zarr.quicklook.survey_pulses import PulseLook, survey_pulses
+
+
+def survey(store: Path, l1: Path | None = None) -> ImageLook | PulseLook:
+    """Look at a stream.
+
+    Parameters
+    ----------
+    store : Path
+        Its L0 or L1 store.
+    l1 : Path, optional
+        The L1 store of an L0 store, or the directory in which it is; without, it is looked for
+        beside it.
+
+    Raises
+    ------
+    InputError
+        There is no store, or not one of ours; or ``l1`` is one of other frames.
+    CorruptDataError
+        A store is damaged.
+    TransientIOError
+        Reading failed for now.
+    """
+    stream = StoredStream.open(store)
+    found = stream if stream.level else find_l1(stream, l1)
+    if stream.product.is_pulse_height:
+        return survey_pulses(stream, found)
+    return survey_images(stream)

@@ -1,0 +1,69 @@
+"""Look at a stream of pulse height."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from panoseti_zarr.quicklook.pedestals import (
+    Pedestals,
+    find_pulses,
+    sampled_pedestals,
+    stored_pedestals,
+)
+from panoseti_zarr.quicklook.pulses import PulseSums
+from panoseti_zarr.quicklook.stored import StoredStream
+from panoseti_zarr.quicklook.timeline import TimeSpan
+from panoseti_zarr.quicklook.walk import Frames, StreamLook, find_missing, walk
+
+Ints = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class PulseLook(StreamLook):
+    """What is drawn of pulse height.
+
+    Attributes
+    ----------
+    pedestals : Pedestals
+    hits : ndarray of int64, shape (32, 32)
+        Pulses of each pixel.
+    spectrum : ndarray of int64, shape (4, n)
+        Pulses of each quabo by height, between `SPECTRUM_EDGES`.
+    """
+
+    pedestals: Pedestals
+    hits: Ints
+    spectrum: Ints
+
+
+def survey_pulses(stream: StoredStream, l1: StoredStream | None) -> PulseLook:
+    """Look at a stream of pulse height; errors as `StoredStream.read`.
+
+    Parameters
+    ----------
+    stream : StoredStream
+        Its L0 or its L1 store.
+    l1 : StoredStream or None
+        Its L1 store; without, pedestals and pulses are found in a sample.
+    """
+    product = stream.product
+    pedestals = sampled_pedestals(stream) if l1 is None else stored_pedestals(l1)
+    swap = l1 is not None and product.name == "ph1024"
+    swap = swap and bool(l1 and l1.attributes["settings"]["ph1024_swap_quabos"])
+    sums = PulseSums(product, swap=swap)
+    n_sampled = 0
+
+    def take(piece: Frames, span: TimeSpan | None, n_pieces: int) -> None:
+        nonlocal n_sampled
+        images = (l1 or stream).read("images", piece.start, piece.stop)
+        images = images.reshape(len(images), -1)
+        pulses = images if l1 else find_pulses(pedestals, images, piece, product)
+        sums.add(pulses, piece.boards)
+        n_sampled += len(images)
+
+    timeline = walk(stream, regular=False, take=take)
+    missing = find_missing(stream, timeline)
+    return PulseLook(stream, timeline, missing, n_sampled, pedestals, sums.hits(), sums.spectrum())
