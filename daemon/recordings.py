@@ -45,9 +45,10 @@ class Recordings:
         if not self.settings.follow:
             return ()
         resolved = root.resolve()
+        patterns = (p if "{run}" in p else f"{p}/{{run}}" for p in self.settings.follow_dirs)
         found = {
             Path(root, path).resolve()
-            for pattern in self.settings.follow_dirs
+            for pattern in patterns
             for path in glob.glob(pattern.replace("{run}", glob.escape(run)), root_dir=root)
         }
         own = resolved / run

@@ -140,7 +140,7 @@ def _pattern(text: str) -> str:
     parts = text.split("/")
     if not all(parts) or {".", ".."} & {*parts} or not text.isprintable():
         raise ValueError('must be a relative path such as "module_*/{run}"')
-    return text if "{run}" in text else f"{text}/{{run}}"
+    return text
 
 
 def _level_of_codec(level: int, info: ValidationInfo) -> int:
