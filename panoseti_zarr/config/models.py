@@ -106,7 +106,7 @@ class DaemonConfig(Section):
     follow_dirs: Patterns = Field(
         default=("module_*/{run}",),
         description="Where else below the data root the frame files of a run that is followed "
-        "may lie; `*` and `?` match within a name; `{run}` is the run's, added where it is missing.",
+        "may lie; `*` and `?` match within a name; `{run}` is added where it is missing.",
     )
     ignore_before: UtcTime = Field(
         default=None,

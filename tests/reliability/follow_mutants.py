@@ -57,7 +57,7 @@ FOLLOW_MUTANTS = (
              f"{STATE}::test_a_round_under_way_when_the_run_is_finished", "            pass\n"),
     left_out("a flush before its time", FOLLOWER,
              "            known.flush_due_s = now_s + settings.tail_flush_s\n",
-             f"{STATE}::test_the_tail_is_shown_every_tail_flush_s", ""),
+             f"{STATE}::test_the_tail_is_shown_every_tail_flush_s", "            pass\n"),
     left_out("a DAQ node's directories not followed", RECORDINGS,
              "        if not self.settings.follow:\n",
              f"{SERVICE}::test_a_daq_nodes_directories_are_followed", "        if run:\n"),
