@@ -264,19 +264,31 @@ def rewrite(file, byte_offset):
         opened.write(bytes([value ^ 1]))
 
 
-@pytest.mark.parametrize("is_closed", [False, True])
-def test_a_file_that_is_rewritten_at_the_end(tmp_path, is_closed):
-    """What was seen to grow is trusted while it grows: bytes that change after that are found."""
+def test_a_file_that_is_rewritten_at_the_end(tmp_path):
+    """A finished file that has the size it had, and another time, did not just grow."""
     recording = record(tmp_path)
     recording.finish()
     recording.follow()
-    if is_closed:
-        recording.close()
     rewrite(recording.file(), 11 * FRAME_BYTES - 1)
     with pytest.raises(SourceChangedError, match="frame 10 of the store"):
         recording.close()
     rewrite(recording.file(), 11 * FRAME_BYTES - 1)
     assert recording.close().n_frames == N_FRAMES
+
+
+def test_a_closed_file_that_is_rewritten_and_grows(tmp_path):
+    """What was seen to grow is trusted while it grows: a closed stream's file is read again."""
+    recording = record(tmp_path)
+    recording.finish()
+    recording.follow()
+    recording.close()
+    rewrite(recording.file(), 11 * FRAME_BYTES - 1)
+    with recording.file().open("ab") as file:
+        file.write(recording.files[0].read_bytes()[:FRAME_BYTES])
+    with pytest.raises(SourceChangedError, match="frame 10 of the store"):
+        recording.close()
+    rewrite(recording.file(), 11 * FRAME_BYTES - 1)
+    assert recording.close().n_frames == N_FRAMES + 1
 
 
 def test_reserved_space_that_is_given_back(tmp_path):
