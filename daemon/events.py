@@ -68,6 +68,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "l1.started": ("run", "stream"),
     "l1.finished": ("run", "stream", "n_frames", "n_bytes", "seconds"),
     "l1.postponed": ("run", "stream", "reason", "n_attempts", "retry_in_s"),
+    "housekeeping.made": ("run", "path", "n_rows", "n_bad_lines", "n_files", "seconds"),
+    "housekeeping.failed": ("run", "reason"),
     "queue.paused": ("reason",),
     "queue.resumed": (),
     "cluster.unreachable": ("reason", "retry_in_s"),
