@@ -48,7 +48,7 @@ bench: $(READY)
 
 install:
 	$(PYTHON) -m venv $(PREFIX)
-	$(PREFIX)/bin/python -m pip install --quiet .
+	$(PREFIX)/bin/python -m pip install --quiet '.[hk]'
 	$(PREFIX)/bin/panoseti-zarr install-service
 
 uninstall:

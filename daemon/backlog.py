@@ -10,7 +10,7 @@ import bisect
 from collections.abc import Iterator
 
 from daemon.failures import postpone, quarantine
-from daemon.instructions import Instruction, Log, StartIngest, StartL1
+from daemon.instructions import Instruction, Log, MakeHousekeeping, StartIngest, StartL1
 from daemon.messages import Committed, IngestEnded, L1Ended, Outcome, RoundEnded
 from daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
 from daemon.settings import Settings
@@ -106,7 +106,15 @@ class Backlog:
             return []
         run.is_complete = True
         run.completed_s = now_s
-        return [_completed(run, now_s)]
+        return [_completed(run, now_s), *self.housekeeping(run)]
+
+    def housekeeping(self, run: Run) -> list[Instruction]:
+        """Have what lies beside the stores of a run made, where the run is done."""
+        if not run.is_complete or run.is_removed:
+            return []
+        place = self._roots[run.root].place
+        device = place.device if place else None
+        return [MakeHousekeeping(run.root, device, self.devices.get("l1_dir"), run.name)]
 
     def committed(self, event: Committed) -> list[Instruction]:
         """Note progress: the next failure is a first one again."""

@@ -71,6 +71,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "quicklook.made": ("run", "stream", "path", "seconds"),
     "quicklook.failed": ("run", "stream", "reason"),
     "quicklook.unavailable": ("reason",),
+    "housekeeping.made": ("run", "path", "n_rows", "n_bad_lines", "n_files", "seconds"),
+    "housekeeping.failed": ("run", "reason"),
     "queue.paused": ("reason",),
     "queue.resumed": (),
     "cluster.unreachable": ("reason", "retry_in_s"),

@@ -122,6 +122,19 @@ class HoldVerify:
 
 
 @dataclass(frozen=True)
+class MakeHousekeeping:
+    """Have what lies beside a run's L1 stores made, unless it is there; nothing waits for it.
+
+    The devices as in `StartIngest`.
+    """
+
+    root: str
+    root_device: int | None
+    l1_device: int | None
+    run: str
+
+
+@dataclass(frozen=True)
 class SaveRun:
     """Write the run's record to the ledger."""
 
@@ -157,6 +170,7 @@ Instruction = (
     | StartL1
     | StartVerify
     | HoldVerify
+    | MakeHousekeeping
     | SaveRun
     | StopJobs
     | LeaveTasks

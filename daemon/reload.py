@@ -17,6 +17,7 @@ _AT_ONCE = {
         "finished_markers",
         "ignore_before",
         "verify",
+        "housekeeping",
         "follow",
         "tail_flush_s",
         "follow_dirs",

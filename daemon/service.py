@@ -20,6 +20,7 @@ from daemon import log
 from daemon import messages as m
 from daemon.cluster_link import ClusterLink
 from daemon.eyes import Eyes
+from daemon.housekeeping import Housekeeper
 from daemon.jobs import Workshop, run_ingest, run_l1
 from daemon.lanes import Lanes
 from daemon.ledger import Ledger
@@ -103,6 +104,9 @@ class Service:
         self._state = ServiceState(machine_settings(config.daemon))
         self._recordings = Recordings(config.daemon)
         self._eyes = Eyes(self._recordings, places.outputs, self._lanes, post)
+        self._housekeeper = Housekeeper(
+            places.l1_dir, self._lanes, is_on=lambda: self._config.daemon.housekeeping
+        )
         self._recorder = Recorder(
             config, config_path, self._state, places.state_dir, ledger, self._lanes, notifier, post
         )
@@ -209,6 +213,8 @@ class Service:
                 self._start_job(run_verify, instruction)
             case do.HoldVerify(is_held):
                 (self._may_verify.clear if is_held else self._may_verify.set)()
+            case do.MakeHousekeeping():
+                self._housekeeper.want(instruction)
             case do.StopJobs():
                 self._stop.set()
             case do.LeaveTasks():
@@ -309,6 +315,7 @@ class Service:
         if is_second:
             return
         self._recorder.phase = "stopping"
+        self._housekeeper.close()
         self._notifier.stopping()
         self._say(do.Log("service.stopping", "info", fields={"reason": reason}))
         self._handle(m.StopAsked(time.monotonic()))
@@ -316,6 +323,7 @@ class Service:
     def _finish(self) -> None:
         """Close what is open, each within its time."""
         self._stop.set()
+        self._housekeeper.close()
         n_abandoned = len(self._state.backlog.running) if self.has_abandoned else 0
         self._eyes.close()
         self._quicklooks.close()

@@ -214,7 +214,10 @@ class ServiceState:
             fields = {"n_streams": len(event.streams), "n_empty_files": event.n_empty_files}
             instructions.append(Log("run.finished", "info", run.name, None, fields))
         instructions += [requeue(run, stream) for stream in queued]
-        return instructions + self._after(run, event.now_s)
+        was_complete = run.is_complete
+        instructions += self._after(run, event.now_s)
+        # Its other files may be new though its streams are not.
+        return instructions + (self.backlog.housekeeping(run) if was_complete else [])
 
     def _follow(self, run: Run, event: RunSeen) -> list[Instruction]:
         """Open the streams of a run that is recorded, and look at it again soon."""

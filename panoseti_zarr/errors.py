@@ -133,6 +133,8 @@ def one_line(text: str) -> str:
     >>> one_line("a\nb")
     'a\\nb'
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -74,6 +74,8 @@ class Station:
             "settle_s": 0.3,
             "rescan_s": 0.3,
             "min_free_gb": 0.01,
+            # So that directories can be compared as soon as a run is completed.
+            "housekeeping": False,
             **daemon,
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items() if value is not None]

@@ -20,6 +20,7 @@ from panoseti_zarr.cli.check_config import check_config
 from panoseti_zarr.cli.cluster import cluster
 from panoseti_zarr.cli.convert import convert
 from panoseti_zarr.cli.demo import demo
+from panoseti_zarr.cli.housekeeping import housekeeping
 from panoseti_zarr.cli.install_service import install_service
 from panoseti_zarr.cli.quicklook import quicklook
 from panoseti_zarr.cli.retry import retry
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "retry": retry,
     "verify": verify,
     "quicklook": quicklook,
+    "housekeeping": housekeeping,
     "simulate": simulate,
     "check-config": check_config,
     "demo": demo,

@@ -27,6 +27,7 @@ state_dir = "{root}/state"
 settle_s = 0.5
 rescan_s = 1
 min_free_gb = 0.1
+housekeeping = false
 
 [logging]
 format = "json"

@@ -34,7 +34,10 @@ def run(
     config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON.")] = False,
 ) -> None:
-    """Make the L0 and L1 stores of a run: streams found, cluster, L0, L1, a summary."""
+    """Make the L0 and L1 stores of a run: streams found, cluster, L0, L1, a summary.
+
+    And the table of its housekeeping, and copies of its JSON and logs, as ``housekeeping`` does.
+    """
     from panoseti_zarr.cluster import SharedPlaces, make_executor
     from panoseti_zarr.io.listing import list_run
 
@@ -50,6 +53,7 @@ def run(
         note(f"cluster: {executor.scheduler_address or 'threads of this process'}")
         outcomes = convert_with_progress(listing, l0_dir, settings, executor)
         made = _make_l1_stores(listing.name, outcomes, l1_dir, settings, executor)
+    _make_housekeeping(listing.path, l1_dir)
     rows = [row for outcome in outcomes for row in _rows(outcome, made, l1_dir, listing.name)]
     if as_json:
         echo_json(
@@ -58,6 +62,22 @@ def run(
     else:
         typer.echo(format_table(_HEADER, [_cells(row) for row in rows]))
     raise typer.Exit(exit_code(outcomes))
+
+
+def _make_housekeeping(obs: Path, l1_dir: Path) -> None:
+    """Make what lies beside the stores; where that fails, say so: the stores are none the worse."""
+    from panoseti_zarr.cli.housekeeping import describe
+    from panoseti_zarr.errors import PanosetiZarrError
+    from panoseti_zarr.pipeline.housekeeping import make_housekeeping
+
+    try:
+        result = make_housekeeping(obs, l1_dir)
+    except PanosetiZarrError as error:
+        note(f"warning: housekeeping: {error}")
+        return
+    note(describe(result))
+    if result.problem:
+        note(f"warning: housekeeping: {result.problem}")
 
 
 def _make_l1_stores(

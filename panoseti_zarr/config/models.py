@@ -93,6 +93,10 @@ class DaemonConfig(Section):
         default=False,
         description="Whether each closed L0 store is compared with its PFF files, when idle.",
     )
+    housekeeping: bool = Field(
+        default=True,
+        description="Whether `l1_dir` gets a run's `hk.pff` as a table, and its JSON and logs.",
+    )
     follow: bool = Field(
         default=False,
         description="Whether runs are appended while they are recorded, not once they are "

@@ -9,6 +9,11 @@ REMOVED = "removed"
 
 _USER_INFO = re.compile(r"(?<=://)(?:[^\s/?#]*@|[^\s/@:]*:[^\s@]*@)")
 _SECRET_KEY = re.compile(r"passw|passphrase|secret|token", re.IGNORECASE)
+_NAMED_SECRET = re.compile(
+    r"((?:passw|passphrase|secret|token)[\w-]*[\"']?[ \t]*[:=][ \t]*)"
+    r"(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&]+)",
+    re.IGNORECASE,
+)
 
 
 def without_user_info(value: Any) -> Any:
@@ -44,3 +49,14 @@ def without_secrets(value: Any) -> Any:
             for name, item in ((without_user_info(key), item) for key, item in value.items())
         }
     return without_user_info(value)
+
+
+def without_secrets_in_text(text: str) -> str:
+    """Return free text without user names and passwords in URLs, and without named secrets.
+
+    Examples
+    --------
+    >>> without_secrets_in_text("GET http://admin:1234@10.0.1.1/outlet password=1234 ok")
+    'GET http://10.0.1.1/outlet password=removed ok'
+    """
+    return _NAMED_SECRET.sub(rf"\1{REMOVED}", _USER_INFO.sub("", text))

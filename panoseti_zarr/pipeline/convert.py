@@ -10,7 +10,7 @@ from threading import Event
 
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import Config
-from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
+from panoseti_zarr.errors import CorruptDataError, InputError, InvariantError, TransientIOError
 from panoseti_zarr.io.durable import ensure_directory
 from panoseti_zarr.io.listing import RunListing
 from panoseti_zarr.model import StreamKey
@@ -36,6 +36,13 @@ class StreamOutcome:
     key: StreamKey
     result: IngestResult | None
     problem: CorruptDataError | TransientIOError | None
+
+    @property
+    def store(self) -> Path:
+        """The L0 store; where there is a problem, that is raised."""
+        if self.result is None:
+            raise self.problem or InvariantError("neither a result nor a problem")
+        return self.result.store_path
 
     @property
     def has_failed(self) -> bool:

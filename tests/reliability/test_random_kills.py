@@ -114,11 +114,15 @@ def assert_l1_kept(undisturbed, base, before):
     return made
 
 
+BESIDE = {".zarr", ".lock", ".parquet", ".files"}
+"""Suffixes of what `run` leaves in L1_DIR."""
+
+
 def assert_finished(undisturbed, base, before):
     for night in undisturbed.nights:
         night.assert_finished(base / "l0")
     assert len(assert_l1_kept(undisturbed, base, before)) == len(undisturbed.subtractions)
-    assert {path.suffix for path in (base / "l1").iterdir()} <= {".zarr", ".lock"}
+    assert {path.suffix for path in (base / "l1").iterdir()} <= BESIDE
 
 
 def test_kills_at_random_moments(undisturbed, config, place, request, count):

@@ -60,7 +60,8 @@ def test_help_imports_nothing_heavy():
     )
     assert done.stderr.strip() == "[]"
     for command in ("streams", "convert", "baseline", "run", "cluster", "serve", "status",
-                    "retry", "verify", "simulate", "check-config", "demo"):  # fmt: skip
+                    "housekeeping", "retry", "verify", "simulate", "check-config",
+                    "demo"):  # fmt: skip
         assert command in done.stdout
 
 

@@ -54,6 +54,7 @@ def test_make_install_puts_everything_in_place_and_upgrades_in_place(server):
     server.start()
     make_run(server.box.path(DATA), StreamPlan("img16", 1, 300))
     server.wait_for("run.completed")
+    server.wait_for("housekeeping.made")
     config = server.box.path(CONFIG_PATH).read_text()
     stores = server.box.run("ls", "-lR", L0, L1).stdout
     pid = server.main_pid()

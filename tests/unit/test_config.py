@@ -153,6 +153,7 @@ def test_defaults_of_the_service():
         "watch": "auto",
         "finished_markers": ("collect_complete", "run_complete"),
         "verify": False,
+        "housekeeping": True,
         "follow": False,
         "tail_flush_s": 30,
         "follow_dirs": ("module_*/{run}",),

@@ -27,6 +27,7 @@ from daemon.instructions import (
     LeaveTasks,
     Log,
     LookAtRun,
+    MakeHousekeeping,
     SaveRun,
     ScanRoot,
     StartIngest,
@@ -169,6 +170,26 @@ def test_a_closed_stream_gets_its_l1_and_the_run_completes_after_it() -> None:
     assert driver.state.runs[RUN].state == "done"
 
 
+def test_what_lies_beside_the_stores_is_made_once_the_run_is_done() -> None:
+    """It is asked for with the run's completion, when it is listed again, and at no other time."""
+    driver = Driver()
+    wanted = MakeHousekeeping(ROOT, 5, 2, RUN)
+    before = driver.listed(stream(IMG), stream(PH)) + driver.ingested(IMG) + driver.ingested(PH)
+    before += driver.l1_made(IMG)
+    assert wanted not in before
+    assert driver.l1_made(PH).count(wanted) == 1
+    driver.root(entry(mtime_ns=2))
+    assert wanted not in driver.look(digest="d2")
+    driver.now_s += 10
+    driver.send(Tick)
+    changed = stream(IMG, "f2", store=Store.DIFFERENT, has_l1=True)
+    same = stream(PH, "f1", store=Store.SAME, has_l1=True)
+    assert wanted not in driver.look(changed, same, digest="d2")
+    driver.ingested(IMG)
+    assert driver.l1_made(IMG).count(wanted) == 1
+    assert wanted not in driver.root(n_entries=0)
+
+
 def test_a_done_run_costs_nothing_but_the_rescan() -> None:
     """With its directory unchanged, no look is asked for until recheck_s."""
     driver = done_run(IMG)
@@ -209,7 +230,8 @@ def test_a_second_marker_after_completion_is_no_news() -> None:
     driver.now_s += 10
     driver.send(Tick)
     out = driver.look(stream(store=Store.SAME, has_l1=True), digest="d2")
-    assert out == [UnwatchRun(ROOT, RUN), SaveRun(RUN)]
+    beside = MakeHousekeeping(ROOT, 5, 2, RUN)
+    assert out == [UnwatchRun(ROOT, RUN), SaveRun(RUN), beside]
 
 
 def test_files_of_done_runs_are_looked_at_again_every_recheck_s() -> None:
@@ -218,7 +240,8 @@ def test_files_of_done_runs_are_looked_at_again_every_recheck_s() -> None:
     driver.now_s += 1000
     out = driver.root(entry())
     assert LookAtRun(ROOT, RUN, with_streams=True) in out
-    assert driver.look(stream(store=Store.SAME, has_l1=True)) == [SaveRun(RUN)]
+    beside = MakeHousekeeping(ROOT, 5, 2, RUN)
+    assert driver.look(stream(store=Store.SAME, has_l1=True)) == [SaveRun(RUN), beside]
 
 
 def test_a_missing_l1_is_made_at_the_next_recheck() -> None:

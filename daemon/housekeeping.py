@@ -1,0 +1,150 @@
+"""What lies beside the L1 stores, made by a process of its own: the ingest is none the worse.
+
+A night's ``hk.pff`` takes minutes and a library of its own to read; whatever becomes of that, the
+service and its jobs go on. One run at a time, in a lane; what could not be made is tried again
+when the run is listed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from daemon.instructions import MakeHousekeeping
+from daemon.jobs import check_device
+from daemon.lanes import Lanes
+from daemon.log import get_logger
+from daemon.paths import is_inside
+from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
+from panoseti_zarr.pipeline.housekeeping import NEEDS_PYARROW, is_housekeeping_made
+
+LANE = "housekeeping"
+
+MOST_S = 4 * 3600.0
+"""How long the process may take."""
+
+_POLL_S = 0.2
+_NICENESS = 19
+_STDERR_CHARS = 500
+
+
+class Housekeeper:
+    """Has tables and copies made, in its lane.
+
+    Parameters
+    ----------
+    l1_dir : Path
+        Where they lie.
+    lanes : Lanes
+    is_on : callable
+        Says whether the configuration, as it is now, asks for it.
+    """
+
+    def __init__(self, l1_dir: Path, lanes: Lanes, is_on: Callable[[], bool]) -> None:
+        self._l1_dir = l1_dir
+        self._lanes = lanes
+        self._is_on = is_on
+        self._stop = threading.Event()
+        self._child: subprocess.Popen[str] | None = None
+        self._has_said_pyarrow = False
+
+    def want(self, wanted: MakeHousekeeping) -> None:
+        """Make them of a run after those that wait, unless they are there."""
+        if self._is_on():
+            self._lanes.submit(LANE, partial(self._make, wanted))
+
+    def close(self) -> None:
+        """End what is under way, and begin nothing more."""
+        self._stop.set()
+        if (child := self._child) is not None:
+            child.kill()
+
+    def _make(self, wanted: MakeHousekeeping) -> None:
+        if self._stop.is_set():
+            return
+        started_s = time.monotonic()
+        try:
+            document = self._make_if_missing(wanted)
+        except (PanosetiZarrError, OSError) as error:
+            self._failed(wanted.run, str(error))
+        except Exception as error:  # noqa: BLE001 - the lane's boundary: it must go on
+            get_logger().error("task.crashed", task=LANE, exc_info=error)
+        else:
+            if document is None:
+                return
+            if document["problem"]:
+                self._failed(wanted.run, document["problem"])
+            get_logger().info(
+                "housekeeping.made",
+                run=wanted.run,
+                path=document["table"],
+                n_rows=document["n_rows"],
+                n_bad_lines=document["n_bad_lines"],
+                n_files=document["n_files"],
+                seconds=round(time.monotonic() - started_s, 3),
+            )
+
+    def _make_if_missing(self, wanted: MakeHousekeeping) -> dict[str, Any] | None:
+        """Make them; return what the process says of them, None where there was nothing to do."""
+        root = Path(wanted.root)
+        check_device(root, wanted.root_device, "the data root")
+        check_device(self._l1_dir, wanted.l1_device, "l1_dir")
+        run = root / wanted.run
+        if not run.is_dir() or not is_inside(run, root):
+            return None
+        with_table = importlib.util.find_spec("pyarrow") is not None
+        if is_housekeeping_made(run, self._l1_dir, with_table=with_table):
+            return None
+        return self._run(run)
+
+    def _run(self, run: Path) -> dict[str, Any] | None:
+        words = [sys.executable, "-m", "panoseti_zarr", "housekeeping", "--json"]
+        command = [*words, "--", str(run), str(self._l1_dir)]
+        until_s = time.monotonic() + MOST_S
+        with subprocess.Popen(  # noqa: S603 - its own program, and paths
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as child:
+            self._child = child
+            # What the unit forbids, and a process that has ended, are no matter.
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, child.pid, _NICENESS)
+            while True:
+                if self._stop.is_set() or time.monotonic() > until_s:
+                    child.kill()
+                try:
+                    stdout, stderr = child.communicate(timeout=_POLL_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+        self._child = None
+        if self._stop.is_set():
+            return None
+        try:
+            document: dict[str, Any] = json.loads(stdout)
+        except ValueError:
+            said = stderr.strip()[-_STDERR_CHARS:] or f"its process ended with {child.returncode}"
+            raise TransientIOError(said.removeprefix("error: ")) from None
+        return document
+
+    def _failed(self, run: str, reason: str) -> None:
+        if reason == NEEDS_PYARROW:
+            # Once is enough.
+            if self._has_said_pyarrow:
+                return
+            self._has_said_pyarrow = True
+        get_logger().warning("housekeeping.failed", run=run, reason=reason)
