@@ -52,6 +52,11 @@ _FLUSH_S = 20.0
 _PAUSE_S = 0.2
 """Seconds between two messages to one reader, at least."""
 
+_ERROR_HEADERS: dict[int, dict[str, str]] = {
+    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "GET, HEAD"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "10"},
+}
+
 _FOREIGN = frozenset({"cross-site", "same-site"})
 
 
@@ -97,7 +102,6 @@ class Page(RequestHandler):
         as its own. A link from elsewhere may open the page itself.
         """
         if self.request.method not in {"GET", "HEAD"}:
-            self.set_header("Allow", "GET, HEAD")
             raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
         if self.request.host_name.lower() not in HOSTS:
             raise HTTPError(HTTPStatus.FORBIDDEN)
@@ -110,6 +114,8 @@ class Page(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an error in one line, never with a traceback."""
         self.set_header("Content-Type", "text/plain; charset=utf-8")
+        for name, value in _ERROR_HEADERS.get(status_code, {}).items():
+            self.set_header(name, value)
         self.finish(f"{status_code} {HTTPStatus(status_code).phrase}\n")
 
 
@@ -162,7 +168,6 @@ class Events(Page):
         if self.request.method == "HEAD":
             return
         if not self.hall.enter(self._news):
-            self.set_header("Retry-After", "10")
             raise HTTPError(HTTPStatus.SERVICE_UNAVAILABLE)
         try:
             await self._tell(self.hall.known_to(self.request.headers.get("Last-Event-ID", "")))

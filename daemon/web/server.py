@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
-from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from daemon.log import published
@@ -52,7 +52,7 @@ class StatusPage:
     """
 
     def __init__(self, port: int, pictures_dir: Path) -> None:
-        self._sockets = bind_sockets(port, LOOPBACK)
+        self._socket = _listen(port)
         self._pictures_dir = pictures_dir
         self._started = threading.Event()
         self._document: dict[str, Any] | None = None
@@ -127,7 +127,7 @@ class StatusPage:
             max_body_size=1024,
             max_header_size=16384,
         )
-        server.add_sockets(self._sockets)
+        server.add_socket(self._socket)
         looking = asyncio.create_task(self._look_for_pictures())
         self._started.set()
         await self._stop.wait()
@@ -155,6 +155,20 @@ class StatusPage:
     def _add_line(self, line: dict[str, Any]) -> None:
         self._hall.board.add_line(line)
         self._hall.wake()
+
+
+def _listen(port: int) -> socket.socket:
+    """Take the port, in the caller's thread: it shall hear that it is taken."""
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((LOOPBACK, port))
+        listening.listen()
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 class _Server(HTTPServer):

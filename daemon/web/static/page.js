@@ -3,7 +3,7 @@
 import { showChart } from "./chart.js";
 import { fillHead, showLines, showMends } from "./parts.js";
 import { makeRun, updateRun } from "./runs.js";
-import { count, make, stateWord } from "./words.js";
+import { amount, count, make, stateWord } from "./words.js";
 
 const PAGE_ROWS = 100;
 const SILENT_MS = 30000;
@@ -42,6 +42,8 @@ function take(message) {
   if (message.minutes || message.all) drawChart();
   if (message.lines || message.all) showLines($("lines"), known.lines);
   showLink();
+  // For whoever measures how long a page takes: performance.getEntriesByName("shown").
+  if (message.all) requestAnimationFrame(() => setTimeout(() => performance.mark("shown")));
 }
 
 function drawChart() {
@@ -85,7 +87,7 @@ function showRuns(changed) {
   $("more").textContent = `show ${Math.min(left, PAGE_ROWS)} more of ${count(left, "older run")}`;
   $("none").hidden = visible.length > 0;
   const isAll = wanted.length === known.names.length;
-  $("n-runs").textContent = isAll ? `${wanted.length}` : `${wanted.length} of ${known.names.length}`;
+  $("n-runs").textContent = isAll ? amount(wanted.length) : `${amount(wanted.length)} of ${amount(known.names.length)}`;
 }
 
 function choose(box, name, value, text, isChosen, take_) {
@@ -97,7 +99,7 @@ function choose(box, name, value, text, isChosen, take_) {
 /** The choice of a state, with how many runs have it. */
 function showStates() {
   const states = Object.entries(known.head ? known.head.states : {});
-  const wanted = [["", `all ${known.names.length}`], ...states.map(([s, n]) => [s, `${stateWord(s)} ${n}`])];
+  const wanted = [["", `all ${amount(known.names.length)}`], ...states.map(([s, n]) => [s, `${stateWord(s)} ${amount(n)}`])];
   const box = $("states");
   const signature = JSON.stringify(wanted);
   if (box.signature === signature) return;

@@ -1,6 +1,6 @@
 // What stands around the runs: the service in words, numbers, notices, what needs a hand, the log.
 
-import { at, clock, commandLine, count, make, size } from "./words.js";
+import { amount, at, clock, commandLine, count, make, size } from "./words.js";
 
 const MOST_MENDS = 20;
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]"]);
@@ -12,12 +12,12 @@ export function fillHead($, head) {
   document.title = `${totals.n_quarantined ? `(${totals.n_quarantined}) ` : ""}${head.words} \u2013 panoseti-zarr`;
   $("about").textContent = `${service.version} on ${service.host}`;
   $("tiles").replaceChildren(
-    tile("queue", count(queue.n_waiting, "stream"), `${count(queue.n_running, "job")} under way`),
-    tile("not committed yet", size(queue.n_behind_bytes), "PFF bytes of finished runs"),
-    tile("committed", count(totals.n_frames, "frame"), `${count(totals.n_runs, "run")}, ${count(totals.n_streams, "stream")}`),
-    tile("streams done", `${totals.n_done.toLocaleString("en")}`, trouble(totals)),
+    tile("streams queued", amount(queue.n_waiting), `${count(queue.n_running, "job")} under way`),
+    tile("behind", size(queue.n_behind_bytes), "of PFF still to be committed"),
+    tile("frames committed", amount(totals.n_frames), `in ${count(totals.n_runs, "run")}`),
+    tile("streams done", amount(totals.n_done), `of ${amount(totals.n_streams)}; ${trouble(totals)}`),
     ...head.disks.map((disk) => tile(`${disk.key} free`, size(disk.free_bytes), disk.path)),
-    tile("tasks run", service.cluster === "in process" ? "here" : service.cluster, ...cluster(head)),
+    tile("cluster", service.cluster, ...cluster(head)),
   );
   $("notices").replaceChildren(...notices(head).map((text) => make("p", { className: "notice" }, text)));
   const roots = head.roots.map((root) => root.path + (root.n_ignored ? ` (${count(root.n_ignored, "older run")} left alone)` : ""));
@@ -31,7 +31,7 @@ function tile(name, value, ...small) {
 
 function trouble(totals) {
   const words = [`${totals.n_quarantined} quarantined`];
-  if (totals.n_verified) words.push(`${totals.n_verified.toLocaleString("en")} verified`);
+  if (totals.n_verified) words.push(`${amount(totals.n_verified)} verified`);
   if (totals.n_verify_failed) words.push(`${totals.n_verify_failed} unlike their files`);
   return words.join(", ");
 }

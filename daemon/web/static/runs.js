@@ -1,7 +1,7 @@
 // One run: a line that opens, and in it its streams.
 
 import { mend } from "./parts.js";
-import { at, count, lapse, make, size, stateMark } from "./words.js";
+import { amount, at, count, lapse, make, size, stateMark } from "./words.js";
 
 const OPEN = new Set(["working", "recording", "quarantined"]);
 const MARKS = { verified: "yes", failed: "differs", running: "now", gone: "no" };
@@ -11,10 +11,10 @@ export function makeRun(run) {
   const summary = make("summary");
   const body = make("div", { className: "body" });
   const element = make("details", { className: "run" }, summary, body);
-  const row = { element, summary, body, run: null };
+  const row = { element, summary, body, run: null, isTouched: false };
   element.addEventListener("toggle", () => fillBody(row));
+  summary.addEventListener("click", () => { row.isTouched = true; });
   updateRun(row, run, false);
-  element.open = OPEN.has(run.state) && (run.streams || []).length > 0;
   return row;
 }
 
@@ -31,9 +31,11 @@ export function updateRun(row, run, isFresh) {
   row.summary.replaceChildren(
     stateMark(run.state),
     make("span", { className: "name" }, run.name),
-    make("span", { className: "facts" }, facts(run)),
+    make("span", { className: "facts" }, ...facts(run)),
     ...(why.some(Boolean) ? [make("span", { className: "why" }, why.filter(Boolean).join("; "))] : []),
   );
+  // What is under way, or needs a hand, opens by itself, until somebody has closed or opened it.
+  if (!row.isTouched && OPEN.has(run.state) && run.streams && run.streams.length) element.open = true;
   if (element.open) fillBody(row);
   if (isFresh) {
     element.classList.remove("fresh");
@@ -46,7 +48,7 @@ function facts(run) {
   const words = [count(run.n_streams, "stream"), count(run.n_frames, "frame"), size(run.n_bytes)];
   if (run.state === "recording" && lags.length) words.push(`lag ${lapse(Math.max(...lags))}`);
   if (run.n_verified) words.push(run.n_verified === run.n_streams ? "all verified" : `${run.n_verified} verified`);
-  return words.join(" \u00b7 ");
+  return words.map((text) => make("span", {}, text));
 }
 
 function fillBody(row) {
@@ -74,7 +76,7 @@ function lines(stream, images) {
   const first = make("tr", {},
     make("td", { className: "name" }, stream.stream),
     make("td", {}, stateMark(stream.state)),
-    cell("frames", stream.n_frames.toLocaleString("en")),
+    cell("frames", amount(stream.n_frames)),
     cell("committed", size(stream.n_bytes)),
     cell("behind", stream.n_behind_bytes ? size(stream.n_behind_bytes) : ""),
     cell("lag", lapse(stream.lag_s)),

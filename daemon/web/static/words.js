@@ -11,7 +11,9 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-export const count = (n, noun) => `${(n || 0).toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+export const amount = (n) => (n || 0).toLocaleString("en");
+
+export const count = (n, noun) => `${amount(n)} ${noun}${n === 1 ? "" : "s"}`;
 
 /** A size in decimal units: 25.4 MB. */
 export function size(nBytes) {
