@@ -185,22 +185,26 @@ class Events(Page):
 
     async def _tell(self, known: int) -> None:
         hall = self.hall
-        is_first = True
+        is_first, is_beat = True, False
         while not self._is_gone:
             self._news.clear()
             if is_first or hall.board.version > known:
                 is_first = False
                 text, known = hall.board.changes_since(known), hall.board.version
                 await self._send(f"id: {hall.epoch}.{known}\ndata: {text}\n\n")
-            else:
+            elif is_beat:
                 await self._send(f"event: beat\ndata: {hall.silent_s():.0f}\n\n")
             if hall.is_closing:
-                return
+                # More may have come while the last message was on its way.
+                if hall.board.version == known:
+                    return
+                continue
             await asyncio.sleep(_PAUSE_S)
             try:
                 await asyncio.wait_for(self._news.wait(), BEAT_S)
+                is_beat = False
             except TimeoutError:
-                continue
+                is_beat = True
 
     async def _send(self, text: str) -> None:
         self.write(text)

@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from tornado.web import Application
 from daemon.log import published
 from daemon.web.hall import Hall
 from daemon.web.pages import Events, Files, Picture
+
+_Document = tuple[dict[str, Any], str | None]
 
 LOOPBACK = "127.0.0.1"
 
@@ -52,15 +55,19 @@ class StatusPage:
     """
 
     def __init__(self, port: int, pictures_dir: Path) -> None:
-        self._socket = _listen(port)
-        self._pictures_dir = pictures_dir
-        self._started = threading.Event()
-        self._document: dict[str, Any] | None = None
-        self._last: dict[str, Any] | None = None
-        self._dashboard: str | None = None
+        self._hall = Hall(pictures_dir)
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        try:
+            self._socket = _listen(port)
+        except OSError:
+            self._loop.close()
+            raise
+        # One place: of several that come while the page's thread is busy the last is enough.
+        self._documents: deque[_Document] = deque(maxlen=1)
+        self._last: _Document | None = None
         self._thread = threading.Thread(target=self._run, name="status page", daemon=True)
         self._thread.start()
-        self._started.wait()
         self._lines = _TakeLines(self)
         logging.getLogger().addHandler(self._lines)
 
@@ -79,7 +86,7 @@ class StatusPage:
         dashboard : str or None
             Where Dask's dashboard is.
         """
-        self._document, self._dashboard = document, dashboard
+        self._documents.append((document, dashboard))
         self._post(self._show)
 
     def committed(self, n_bytes: int, now_unix_s: float) -> None:
@@ -106,12 +113,10 @@ class StatusPage:
             self._loop.call_soon_threadsafe(function, *values)
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        self._hall = Hall(self._pictures_dir)
         shared = {"hall": self._hall}
         application = Application(
             [(r"/events", Events, shared), (r"/quicklook/([^/]+)", Picture, shared)],
@@ -129,7 +134,6 @@ class StatusPage:
         )
         server.add_socket(self._socket)
         looking = asyncio.create_task(self._look_for_pictures())
-        self._started.set()
         await self._stop.wait()
         looking.cancel()
         server.stop()
@@ -137,19 +141,21 @@ class StatusPage:
         await server.close_all_connections()
 
     def _show(self) -> None:
-        # Of several that came while this thread was busy the last is enough.
-        document, self._document = self._document, None
-        if document is None:
-            return
-        self._last = document
-        if self._hall.board.show(document, self._hall.pictures.by_run, self._dashboard):
-            self._hall.wake()
+        if self._documents:
+            self._last = self._documents.pop()
+            self._show_last()
+
+    def _show_last(self) -> None:
+        """Show the last document, with the pictures that there are now."""
+        if self._last is not None:
+            document, dashboard = self._last
+            if self._hall.board.show(document, self._hall.pictures.by_run, dashboard):
+                self._hall.wake()
 
     async def _look_for_pictures(self) -> None:
         while True:
             if self._hall.is_watched and await self._hall.look_for_pictures():
-                self._document = self._document or self._last
-                self._show()
+                self._show_last()
             await asyncio.sleep(_LOOK_S)
 
     def _add_line(self, line: dict[str, Any]) -> None:

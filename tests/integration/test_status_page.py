@@ -88,9 +88,9 @@ class Reader:
 
     def take(self) -> dict | None:
         """Return the next message; None at the end."""
-        while line := self.answer.readline().decode().rstrip("\n"):
+        while line := self.answer.readline().decode():
             if line.startswith("id: "):
-                self.last_id = line[4:]
+                self.last_id = line[4:].strip()
             if line.startswith("data: {"):
                 self.answer.readline()
                 return json.loads(line[6:])
@@ -221,7 +221,7 @@ def test_readers_are_bounded_and_make_room_when_they_leave(page, port):
 def test_a_reader_that_takes_nothing_is_left(page, port, monkeypatch):
     """It holds up neither the server nor the other readers."""
     monkeypatch.setattr("daemon.web.pages._FLUSH_S", 0.5)
-    names = [f"obs_{number}.pffd" for number in range(20_000)]
+    long = "x" * 8_000_000
     with socket.create_connection(("127.0.0.1", port)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -232,7 +232,7 @@ def test_a_reader_that_takes_nothing_is_left(page, port, monkeypatch):
         while page._hall._readers:
             assert time.monotonic() < deadline_s
             n_shown += 1
-            page.show(document(*(run_document(n, n_frames=n_shown) for n in names)), None)
+            page.show(document(run_document("obs_a.pffd", reason=f"{n_shown} {long}")), None)
             time.sleep(0.3)
         assert ask(port, "/")[0] == 200
 
@@ -269,6 +269,41 @@ def test_a_listed_picture_is_served_and_nothing_else(page, port, tmp_path):
         assert ask(port, f"/quicklook/{name}")[0] == 404
     os.unlink(tmp_path / PICTURE)
     assert ask(port, f"/quicklook/{PICTURE}")[0] == 404
+
+
+def test_an_image_directory_that_hangs_holds_nothing_up(port, tmp_path, monkeypatch):
+    """It is looked at in a thread that is left behind."""
+    go_on, hangs = threading.Event(), threading.Event()
+
+    def hang(directory, known):
+        hangs.set()
+        assert go_on.wait(60)
+        return known
+
+    monkeypatch.setattr("daemon.web.hall.list_pictures", hang)
+    page = StatusPage(port, tmp_path)
+    with Reader(port) as reader:
+        reader.take()
+        assert hangs.wait(30)
+        page.show(document(run_document("obs_a.pffd")), None)
+        assert reader.take()["names"] == ["obs_a.pffd"]
+    page.close()
+    assert not page._thread.is_alive()
+    go_on.set()
+
+
+def test_a_reader_to_whom_nothing_is_new_hears_how_the_service_is(page, port, monkeypatch):
+    """Seconds since its loop's last sign of life: where nothing moves, it may hang."""
+    monkeypatch.setattr("daemon.web.pages.BEAT_S", 0.05)
+    page._hall.alive_s -= 500
+    with Reader(port) as reader:
+        reader.take()
+        assert reader.answer.readline() == b"event: beat\n"
+        assert 500 <= float(reader.answer.readline().removeprefix(b"data: ")) < 600
+        page.alive()
+        reader.answer.readline()
+        assert reader.answer.readline() == b"event: beat\n"
+        assert float(reader.answer.readline().removeprefix(b"data: ")) < 100
 
 
 def test_the_end_tells_the_readers_and_waits_for_none(port, tmp_path):

@@ -3,7 +3,7 @@
 import importlib.util
 import socket
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -134,7 +134,9 @@ def archive():
     state = ServiceState(Settings(settle_s=0))
     state.handle(Started(0.0, ("/data",)))
     state.handle(Connected(0.0, 2))
-    names = [f"obs_Lick.start_2024-01-01T{n:06}.runtype_sci-data.pffd" for n in range(N_RUNS)]
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    times = [(start + timedelta(seconds=n)).isoformat()[:19] for n in range(N_RUNS)]
+    names = [f"obs_Lick.start_{time}Z.runtype_sci-data.pffd" for time in times]
     entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(names))
     state.handle(RootSeen(0.0, "/data", "", "v", 1, N_RUNS, entries, ()))
     streams = ("dp_img16.module_1", "dp_ph256.module_1")
@@ -171,7 +173,7 @@ def test_two_thousand_runs_load_and_change_fast(archive, port, browser, tmp_path
         browser.run("document.getElementById('more').click()")
         assert browser.count(".run") == 200
         browser.picture("two_thousand_runs", tmp_path)
-        search = "const t = document.getElementById('text'); t.value = '000007';"
+        search = "const t = document.getElementById('text'); t.value = '00:00:07';"
         browser.run(search + "t.dispatchEvent(new Event('input'))")
         assert browser.count(".run") == 1
         assert browser.text("#n-runs") == f"1 of {N_RUNS:,}"

@@ -48,7 +48,7 @@ function facts(run) {
   const words = [count(run.n_streams, "stream"), count(run.n_frames, "frame"), size(run.n_bytes)];
   if (run.state === "recording" && lags.length) words.push(`lag ${lapse(Math.max(...lags))}`);
   if (run.n_verified) words.push(run.n_verified === run.n_streams ? "all verified" : `${run.n_verified} verified`);
-  return words.map((text) => make("span", {}, text));
+  return words.flatMap((text, i) => [i ? " \u00b7 " : "", make("span", {}, text)]);
 }
 
 function fillBody(row) {
