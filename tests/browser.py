@@ -70,8 +70,8 @@ class Browser:
         return self.driver.execute_script(script)
 
     def text(self, selector: str) -> str:
-        """Return the text of all that a CSS selector finds."""
-        script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)"
+        """Return the text of all that a CSS selector finds, also of what is not in sight."""
+        script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)"
         return "\n".join(self.driver.execute_script(script, selector))
 
     def count(self, selector: str) -> int:
