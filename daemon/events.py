@@ -89,6 +89,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "request.refused": ("request", "reason"),
     "metrics.started": ("port",),
     "metrics.failed": ("port", "reason"),
+    "web.started": ("port",),
+    "web.failed": ("port", "reason"),
     "task.crashed": ("task", "exception"),
     "library.logged": ("logger", "message"),
 }

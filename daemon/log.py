@@ -161,7 +161,12 @@ def _catch_what_nobody_caught() -> None:
 def _finish(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Put what every line has first, and take passwords out."""
     common = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    return {key: _without_secrets(value) for key, value in {**common, **event}.items()}
+    return published({**common, **event})
+
+
+def published(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line's keys without passwords, as they are written."""
+    return {key: _without_secrets(value) for key, value in line.items()}
 
 
 def _without_secrets(value: Any) -> Any:

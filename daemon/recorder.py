@@ -1,4 +1,4 @@
-"""Tells others how the service is: ledger, status file, systemd, metrics.
+"""Tells others how the service is: ledger, status file, systemd, metrics, status page.
 
 Files are written in a lane of their own, one write at a time: a slow disk delays what is written,
 not the loop.
@@ -22,6 +22,7 @@ from daemon.ledger import Ledger, Rows, rows_of
 from daemon.log import get_logger
 from daemon.messages import Started
 from daemon.notify import Notifier
+from daemon.page_feed import PageFeed
 from daemon.progress import Progress
 from daemon.snapshot import Facts, describe, touch_snapshot, write_snapshot
 from daemon.state import ServiceState
@@ -111,6 +112,7 @@ class Recorder:
         self._idle_s = HEARTBEAT_S
         self._notified_s = 0.0
         self._metrics = _start_metrics(config.metrics.port)
+        self.page = PageFeed(config, state_dir)
 
     def load(self, roots: tuple[str, ...]) -> Started:
         """Return the start as the ledger remembers it."""
@@ -122,6 +124,7 @@ class Recorder:
     def save(self, run: str) -> None:
         """Have a run written to the ledger soon."""
         self._unsaved.add(run)
+        self.page.saved()
 
     def forget(self, request: Path) -> None:
         """Have a request's file removed once what it changed is in the ledger."""
@@ -130,11 +133,9 @@ class Recorder:
     def said(self, log: Log) -> None:
         """Note a log event: there is news, and perhaps something to count."""
         # A rescan, which is said for debugging, is no news where no run waits for anything.
-        self._has_news = (
-            self._has_news
-            or log.level != "debug"
-            or any(run.is_settling for run in self._state.runs.values())
-        )
+        is_news = log.level != "debug" or any(r.is_settling for r in self._state.runs.values())
+        self._has_news = self._has_news or is_news
+        self.page.said(log, is_news=is_news)
         if self._metrics is None:
             return
         if log.event == "stream.committed":
@@ -154,6 +155,7 @@ class Recorder:
         now_s = time.monotonic()
         if self.next_due_s() <= now_s:
             self._write(now_s)
+        self.page.turn(self._describe)
         self._touch(now_s)
         if now_s - self._notified_s >= min(1.0, (self._notifier.watchdog_s or 4.0) / 4):
             self._notified_s = now_s
@@ -171,6 +173,7 @@ class Recorder:
         self._lanes.submit(LANE, self._ledger.close)
         if self._metrics:
             self._metrics.close()
+        self.page.close()
 
     def next_due_s(self) -> float:
         """Return the monotonic time at which the files are to be written again."""
@@ -188,7 +191,8 @@ class Recorder:
 
     def _write(self, now_s: float) -> None:
         rows = [rows_of(self._state.runs[name], self._offset_ns) for name in self._unsaved]
-        document = describe(self._state, self._facts(), time.time_ns(), self._offset_ns)
+        document = self._describe()
+        self.page.show(document)
         if not self._is_stuck:
             self._notifier.status(in_words(document))
         if self._metrics:
@@ -264,8 +268,8 @@ class Recorder:
         now_s = time.monotonic()
         return now_s - (now_s if since_s is None else since_s)
 
-    def _facts(self) -> Facts:
-        return Facts(
+    def _describe(self) -> dict[str, Any]:
+        facts = Facts(
             pid=os.getpid(),
             version=__version__,
             host=socket.gethostname(),
@@ -275,6 +279,7 @@ class Recorder:
             cluster=self._cluster,
             waits_for=self.waits_for,
         )
+        return describe(self._state, facts, time.time_ns(), self._offset_ns)
 
 
 def _start_metrics(port: int | None) -> Metrics | None:

@@ -255,6 +255,7 @@ class Service:
         self._executor = executor
         self._recorder.waits_for = ""
         self._recorder.cluster_silent_s = executor.silent_s
+        self._recorder.page.dashboard_url = executor.dashboard_url
         self._recorder.connected(n_slots, executor.n_workers)
         self._handle(m.Connected(time.monotonic(), n_slots))
         if self._recorder.phase == "starting":

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from distributed import Client, Security
 
@@ -95,6 +96,14 @@ class DaskExecutor(Executor):
         return self._address
 
     @property
+    def dashboard_url(self) -> str | None:
+        """Of the scheduler's dashboard, which may be bound to that host's loopback."""
+        host = urlsplit(self._address).hostname
+        if self._dashboard_port is None or not host:
+            return None
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._dashboard_port}/status"
+
+    @property
     def n_slots(self) -> int:
         """Threads of all workers, as they were last counted."""
         if self._given_up:
@@ -135,6 +144,7 @@ class DaskExecutor(Executor):
         try:
             client.subscribe_topic("all", self._hear)
             self._ask(client)
+            self._dashboard_port = _find_dashboard(client)
         except CLIENT_LOST as error:
             self._leave(client)
             raise TransientIOError(f"the Dask scheduler at {address} is gone: {error}") from None
@@ -223,3 +233,12 @@ class DaskExecutor(Executor):
         ):
             worker = str(message.get("worker", ""))
             self._tell(ClusterEvent("cluster.worker_lost", "warning", {"worker": worker}))
+
+
+def _find_dashboard(client: Client) -> int | None:
+    """Ask the scheduler for the port of its dashboard."""
+    if client.scheduler is None:
+        raise RuntimeError("the client is closed")
+    identity: dict[str, Any] = client.sync(client.scheduler.identity, callback_timeout=_ANSWER_S)
+    port = identity.get("services", {}).get("dashboard")
+    return port if isinstance(port, int) else None

@@ -82,6 +82,11 @@ class Executor(ABC):
         return None
 
     @property
+    def dashboard_url(self) -> str | None:
+        """Where Dask's dashboard is, if there is one."""
+        return None
+
+    @property
     def certificates(self) -> Certificates | None:
         """What others need to reach it, if anything."""
         return None

@@ -223,7 +223,6 @@ def _idle(config: Config) -> Iterator[tuple[str, Section, Collection[str], str]]
     elif baseline.baseline_mode == "initial":
         why = 'with baseline_mode = "initial" and a baseline_window'
         yield "baseline_subtract", baseline, {"img_frame_step"}, why
-    yield "web", config.web, {"port"}, "yet"
 
 
 def _idle_of_cluster(cluster: ClusterConfig) -> Iterator[tuple[str, Section, Collection[str], str]]:

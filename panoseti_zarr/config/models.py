@@ -303,9 +303,12 @@ class QuicklookConfig(Section):
 
 
 class WebConfig(Section):
-    """``[web]``: accepted, without effect so far."""
+    """``[web]``: the status page, on loopback only."""
 
-    port: Port | None = Field(default=None, description="Port of the status page. No effect yet.")
+    port: Port | None = Field(
+        default=None,
+        description="Port of the status page, http://127.0.0.1:port/; 0 or unset = off.",
+    )
 
 
 class Config(Section):

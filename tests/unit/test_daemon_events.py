@@ -10,7 +10,7 @@ from daemon.events import EVENTS
 from panoseti_zarr import cluster
 
 SOURCES = [
-    *sorted(Path(daemon.__file__).parent.glob("*.py")),
+    *sorted(Path(daemon.__file__).parent.rglob("*.py")),
     *sorted(Path(cluster.__file__).parent.rglob("*.py")),
 ]
 PAGE = Path(daemon.__file__).parent.parent / "docs" / "logs.md"

@@ -1,0 +1,99 @@
+"""Feeds the status page, where one is configured, from the service's loop and at its own pace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daemon.instructions import Log
+from daemon.log import get_logger
+from panoseti_zarr.config import Config
+
+if TYPE_CHECKING:
+    from daemon.web.server import StatusPage
+
+QUICKLOOK_NAME = "quicklook"
+"""Directory of the quick-look images in the state directory, where none is configured."""
+
+LEAST_PAUSE_S = 0.2
+"""Seconds between two documents for a page that somebody looks at, at least."""
+
+PAUSE_FACTOR = 3
+"""How many times longer than the last one took to describe the next one waits, at least."""
+
+
+class PageFeed:
+    """Hands the status page what is new.
+
+    A page that nobody looks at gets what is written to the status file anyway. One that is
+    looked at gets a document of its own a moment after something happened: the file may lag
+    behind where the disk is slow or the runs are many.
+
+    Parameters
+    ----------
+    config : Config
+    state_dir : Path
+
+    Attributes
+    ----------
+    dashboard_url : str or None
+        Of Dask's dashboard.
+    """
+
+    def __init__(self, config: Config, state_dir: Path) -> None:
+        self.dashboard_url: str | None = None
+        self._page = _start(config, state_dir)
+        self._has_news = True
+        self._shown_s = 0.0
+        self._pause_s = LEAST_PAUSE_S
+
+    def said(self, log: Log, *, is_news: bool) -> None:
+        """Note a log event."""
+        self._has_news = self._has_news or is_news
+        if self._page and log.event == "stream.committed":
+            self._page.committed(log.fields["n_bytes"], time.time())
+
+    def saved(self) -> None:
+        """Note that a run changed."""
+        self._has_news = True
+
+    def show(self, document: dict[str, Any]) -> None:
+        """Show a document that was made for others."""
+        if self._page:
+            self._page.show(document, self.dashboard_url)
+
+    def turn(self, describe: Callable[[], dict[str, Any]]) -> None:
+        """Do what is due, once a turn of the loop; ``describe`` makes the document."""
+        if self._page is None:
+            return
+        self._page.alive()
+        began_s = time.monotonic()
+        is_due = began_s - self._shown_s >= self._pause_s
+        if is_due and self._has_news and self._page.is_watched:
+            self.show(describe())
+            self._has_news = False
+            self._shown_s = time.monotonic()
+            self._pause_s = max(LEAST_PAUSE_S, PAUSE_FACTOR * (self._shown_s - began_s))
+
+    def close(self) -> None:
+        """End the page."""
+        if self._page:
+            self._page.close()
+
+
+def _start(config: Config, state_dir: Path) -> StatusPage | None:
+    port = config.web.port
+    if not port:
+        return None
+    # Only where it is used: the import takes a tenth of a second.
+    from daemon.web.server import StatusPage  # noqa: PLC0415
+
+    try:
+        page = StatusPage(port, config.quicklook.dir or state_dir / QUICKLOOK_NAME)
+    except OSError as error:
+        get_logger().error("web.failed", port=port, reason=str(error))
+        return None
+    get_logger().info("web.started", port=port)
+    return page

@@ -1,0 +1,117 @@
+"""The service's status page: it follows the service, and never holds it up."""
+
+import http.client
+import json
+import socket
+import time
+
+import pytest
+from service_process import Station, make_run
+
+from panoseti_zarr.io.simulate import StreamPlan
+
+
+@pytest.fixture
+def port():
+    """A port of loopback that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def station(tmp_path, port):
+    """Directories and a service on them, not started yet, with a status page."""
+    with Station(tmp_path, f"[web]\nport = {port}") as made:
+        yield made
+
+
+class Events:
+    """The page's events, each with the Unix time at which it came."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self.connection.request("GET", "/events")
+        self.answer = self.connection.getresponse()
+
+    def __iter__(self):
+        while line := self.answer.readline().decode():
+            if line.startswith("data: {"):
+                yield time.time(), json.loads(line[6:])
+
+    def close(self) -> None:
+        self.answer.close()
+        self.connection.close()
+
+
+def test_a_reader_hears_of_a_commit_within_two_seconds(station, port):
+    """Its stream's frames, the minute's bytes; and what the service did, line by line."""
+    from datetime import datetime
+
+    station.start()
+    events = Events(port)
+    run = make_run(station.data, StreamPlan("img16", 1, 300))
+    n_bytes, names, heard = 0, set(), None
+    for now_s, message in events:
+        n_bytes = max([n for _, n in message.get("minutes", [])], default=n_bytes)
+        names |= {line["event"] for line in message.get("lines", [])}
+        for shown in message.get("runs", []):
+            assert shown["name"] == run.name
+            streams = shown.get("streams") or [{"n_frames": 0}]
+            if heard is None and streams[0]["n_frames"] == 300:
+                heard = now_s
+        if heard is not None and "run.completed" in names:
+            break
+    committed = station.find("stream.committed")
+    assert heard - datetime.fromisoformat(committed[-1]["timestamp"]).timestamp() < 2
+    assert n_bytes == sum(commit["n_bytes"] for commit in committed)
+    assert {"run.discovered", "stream.closed", "l1.finished"} <= names
+    assert "stream.committed" not in names
+    events.close()
+    assert station.stop() == 0
+
+
+def test_the_service_ends_in_time_with_a_page_open(station, port):
+    """SIGTERM: the reader is told, and is not waited for."""
+    station.start()
+    events = Events(port)
+    told = iter(events)
+    next(told)
+    began_s = time.monotonic()
+    assert station.stop() == 0
+    assert time.monotonic() - began_s < 10
+    phases = [m["head"]["service"]["phase"] for _, m in told if "head" in m]
+    assert phases[-1] == "stopped"
+    assert station.find("service.stopped")[0]["n_abandoned"] == 0
+    events.close()
+
+
+def test_a_port_that_is_taken_stops_nothing(station, port):
+    """It is said once, and runs are taken in."""
+    with socket.create_server(("127.0.0.1", port)):
+        make_run(station.data)
+        station.start()
+        station.wait_for("run.completed")
+        (failed,) = station.find("web.failed")
+        assert failed["port"] == port
+        assert "in use" in failed["reason"]
+        assert station.stop() == 0
+
+
+def test_the_page_leads_to_the_dask_dashboard(station, port):
+    """Where the cluster has one."""
+    cluster = "[cluster]\nuse_cluster = true\n[cluster.local]\nn_workers = 1\ndashboard_port = 0"
+    station.write_config(f"[web]\nport = {port}\n{cluster}")
+    station.start()
+    events = Events(port)
+    for _, message in events:
+        if url := message.get("head", {}).get("dashboard"):
+            break
+    events.close()
+    assert url.startswith("http://127.0.0.1:")
+    assert url.endswith("/status")
+    dashboard = http.client.HTTPConnection(url.split("/")[2], timeout=30)
+    dashboard.request("GET", "/health")
+    assert dashboard.getresponse().read() == b"ok"
+    dashboard.close()
+    assert station.stop() == 0

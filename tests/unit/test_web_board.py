@@ -1,0 +1,179 @@
+"""What the status page shows, and what of it a reader is sent."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import daemon
+from daemon.messages import Connected, RootSeen, RunEntry, RunSeen, Started, Store, StreamSeen
+from daemon.settings import Settings
+from daemon.snapshot import Facts, describe
+from daemon.state import ServiceState
+from daemon.web.board import N_LINES, N_MINUTES, Board
+from daemon.web.remedies import find_remedy, retry_command
+
+OPERATE = Path(__file__).parents[2] / "docs/operate.md"
+NAMES = ("a.pffd", "b.pffd", "c.pffd")
+
+
+@pytest.fixture
+def state():
+    """The state of a service with three runs of one stream."""
+    made = ServiceState(Settings(settle_s=0))
+    made.handle(Started(0.0, ("/data",)))
+    made.handle(Connected(0.0, 2))
+    entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(NAMES))
+    made.handle(RootSeen(0.0, "/data", "", "v", 1, len(NAMES), entries, ()))
+    for name in NAMES:
+        seen = (StreamSeen("dp_img16.module_1", "d", Store.ABSENT),)
+        made.handle(RunSeen(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
+    return made
+
+
+def document(state: ServiceState) -> dict:
+    """Return the status document of a state."""
+    return describe(state, Facts(7, "1.0", "host", "/c.toml", 0, "running", "in process"), 0, 0)
+
+
+def changes(board: Board, version: int) -> dict:
+    """Return what a reader that knows a version is sent."""
+    return json.loads(board.changes_since(version))
+
+
+def test_a_new_reader_gets_everything(state):
+    """Head, all runs in their order, and that nothing is to be kept of before."""
+    board = Board()
+    assert board.show(document(state), {}, "http://127.0.0.1:8787/status")
+    sent = changes(board, 0)
+    assert sent["all"]
+    assert sent["names"] == list(NAMES)
+    assert [run["name"] for run in sent["runs"]] == list(NAMES)
+    assert sent["head"]["dashboard"] == "http://127.0.0.1:8787/status"
+    assert sent["head"]["states"] == {"working": 3}
+
+
+def test_a_change_of_one_run_sends_one_run(state):
+    """And neither the others nor the list of names."""
+    board = Board()
+    board.show(document(state), {}, None)
+    version = board.version
+    stream = state.runs["b.pffd"].streams["dp_img16.module_1"]
+    stream.n_frames = 10
+    assert board.show(document(state), {}, None)
+    sent = changes(board, version)
+    assert not sent["all"]
+    assert [run["name"] for run in sent["runs"]] == ["b.pffd"]
+    assert sent["runs"][0]["streams"][0]["n_frames"] == 10
+    assert "names" not in sent
+
+
+def test_the_same_document_is_no_news(state):
+    """A heartbeat of the service sends nothing."""
+    board = Board()
+    board.show(document(state), {}, None)
+    version = board.version
+    assert not board.show(document(state), {}, None)
+    assert board.version == version
+    assert changes(board, version) == {"version": version, "all": False}
+
+
+def test_a_run_that_is_gone_is_missing_from_the_names(state):
+    """The list of names tells what a reader is to forget."""
+    board = Board()
+    board.show(document(state), {}, None)
+    version = board.version
+    made = document(state)
+    assert board.show({**made, "runs": made["runs"][1:]}, {}, None)
+    assert changes(board, version)["names"] == list(NAMES[1:])
+
+
+def test_a_new_picture_sends_its_run(state):
+    """Nothing else of it changed."""
+    board = Board()
+    board.show(document(state), {}, None)
+    version = board.version
+    pictures = {"c.pffd": {"dp_img16.module_1": (("c.png", 5),)}}
+    assert board.show(document(state), pictures, None)
+    (run,) = changes(board, version)["runs"]
+    assert run["pictures"] == {"dp_img16.module_1": [["c.png", 5]]}
+
+
+def test_bytes_are_counted_by_the_minute_and_old_minutes_go():
+    """Twelve hours are kept; a reader is sent the minutes that changed."""
+    board = Board()
+    board.add_bytes(5, 100)
+    board.add_bytes(6, 101)
+    version = board.version
+    board.add_bytes(7, 101)
+    assert changes(board, 0)["minutes"] == [[100, 5], [101, 13]]
+    assert changes(board, version)["minutes"] == [[101, 13]]
+    board.add_bytes(1, 100 + N_MINUTES)
+    assert changes(board, 0)["minutes"] == [[101, 13], [100 + N_MINUTES, 1]]
+
+
+def test_the_last_lines_are_kept():
+    """No more than so many, and a reader is sent those it does not know."""
+    board = Board()
+    for number in range(N_LINES + 5):
+        board.add_line({"number": number})
+    assert [line["number"] for line in changes(board, 0)["lines"]] == list(range(5, N_LINES + 5))
+    assert changes(board, board.version - 1)["lines"] == [{"number": N_LINES + 4}]
+
+
+def test_no_password_is_shown(state):
+    """Reasons may hold URLs of devices."""
+    state.runs["a.pffd"].reason = "http://admin:1234@10.0.1.1/outlet does not answer"
+    board = Board()
+    board.show(document(state), {}, None)
+    assert "1234" not in board.changes_since(0)
+    assert "10.0.1.1" in board.changes_since(0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "rebuild"),
+    [
+        ("a.pff arrived after seqno 3 was committed", True),
+        ("a.pff shrank from 10 to 9 bytes after its frames were committed", True),
+        ("a.pff had 10 frames when it was committed, now it has 9", True),
+        ("a.pff, whose frames are committed, is gone", True),
+        ("frame 3 of the store was committed with other images than its file has now", True),
+        ("the store's zarr.json is damaged: Expecting value", True),
+        ("not a whole L0 store: images is missing", True),
+        ("no readable img16 header in 80000 bytes (file a.pff)", False),
+        ("two files have seqno 1: a.pff, b.pff", False),
+        ("is a link that leads nowhere", False),
+    ],
+)
+def test_the_command_that_mends_goes_by_the_reason(reason, rebuild):
+    """A store that does not fit its files any more is made anew; all else is tried again."""
+    stream = {"state": "quarantined", "last_error": reason}
+    remedy = find_remedy("a b.pffd", stream, "/etc/panoseti-zarr/config.toml")
+    assert remedy.command == f"panoseti-zarr retry {'--rebuild ' if rebuild else ''}'a b.pffd'"
+
+
+def test_what_goes_on_by_itself_has_no_command():
+    """A stream that is tried again says when; one without an error needs nothing."""
+    assert find_remedy("a", {"state": "retrying", "last_error": "no space"}, None).command == ""
+    assert find_remedy("a", {"state": "ingesting"}, None) is None
+    differs = {"state": "done", "last_error": "pixel (3, 4)", "verify": "failed"}
+    assert find_remedy("a", differs, None).command == "panoseti-zarr retry a"
+
+
+def test_the_command_can_be_pasted_whatever_the_name():
+    """Quoted for a shell, never taken for an option, with the configuration that is used."""
+    assert retry_command("$(rm x)", None) == "panoseti-zarr retry '$(rm x)'"
+    assert retry_command("-x", None) == "panoseti-zarr retry -- -x"
+    command = retry_command("a", "/etc/my config.toml", rebuild=True)
+    assert command == "panoseti-zarr retry --config '/etc/my config.toml' --rebuild a"
+
+
+def test_the_reasons_are_those_of_the_documentation():
+    """Where docs/operate.md says rebuild, so does the page: by the words of its table."""
+    text = OPERATE.read_text()
+    for reason in ("was committed with other images than its file has now", "arrived after seqno"):
+        (row,) = re.findall(rf"^\|[^|]*{reason}[^|]*\|(.*)\|$", text, re.M)
+        assert "retry RUN --rebuild" in row
+        stream = {"state": "quarantined", "last_error": f"x {reason} 3 was committed"}
+        assert "--rebuild" in find_remedy("a", stream, None).command
