@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import daemon
 from daemon.messages import Connected, RootSeen, RunEntry, RunSeen, Started, Store, StreamSeen
 from daemon.settings import Settings
 from daemon.snapshot import Facts, describe
