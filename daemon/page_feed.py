@@ -14,6 +14,9 @@ from panoseti_zarr.config import Config
 if TYPE_CHECKING:
     from daemon.web.server import StatusPage
 
+QUICKLOOK_NAME = "quicklook"
+"""Directory of the quick-look images in the state directory, where none are made now."""
+
 LEAST_PAUSE_S = 0.2
 """Seconds between two documents for a page that somebody looks at, at least."""
 
@@ -88,7 +91,7 @@ def _start(config: Config, state_dir: Path) -> StatusPage | None:
     from daemon.web.server import StatusPage  # noqa: PLC0415
 
     try:
-        page = StatusPage(port, config.quicklook.directory(state_dir))
+        page = StatusPage(port, config.quicklook.directory(state_dir) or state_dir / QUICKLOOK_NAME)
     except OSError as error:
         get_logger().error("web.failed", port=port, reason=str(error))
         return None

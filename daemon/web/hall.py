@@ -25,8 +25,8 @@ class Hall:
 
     Parameters
     ----------
-    pictures_dir : Path or None
-        Where quick-look images are; None where none are made.
+    pictures_dir : Path
+        Where quick-look images are, if any.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Hall:
         Readers get what is new once more, and then the end.
     """
 
-    def __init__(self, pictures_dir: Path | None) -> None:
+    def __init__(self, pictures_dir: Path) -> None:
         self.board = Board()
         self.epoch = secrets.token_hex(4)
         self.files: dict[str, PageFile] = load_files()
@@ -96,12 +96,10 @@ class Hall:
 
     async def look_for_pictures(self) -> bool:
         """List the quick-look images again; return whether they changed."""
-        directory, known = self._pictures_dir, self.pictures
-        if directory is None:
-            return False
+        known = self.pictures
         try:
             async with self._reads:
-                found = await in_thread(lambda: list_pictures(directory, known), _DISK_S)
+                found = await in_thread(lambda: list_pictures(self._pictures_dir, known), _DISK_S)
         except TimeoutError:
             return False
         self.pictures = found
@@ -109,11 +107,10 @@ class Hall:
 
     async def picture(self, name: str) -> bytes | None:
         """Return an image that is listed, None where there is none."""
-        directory = self._pictures_dir
-        if directory is None or name not in self.pictures.names:
+        if name not in self.pictures.names:
             return None
         try:
             async with self._reads:
-                return await in_thread(lambda: read_picture(directory, name), _DISK_S)
+                return await in_thread(lambda: read_picture(self._pictures_dir, name), _DISK_S)
         except TimeoutError:
             return None

@@ -45,8 +45,8 @@ class StatusPage:
     ----------
     port : int
         On loopback.
-    pictures_dir : Path or None
-        Where quick-look images are; None where none are made.
+    pictures_dir : Path
+        Where quick-look images are, if any.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class StatusPage:
         The port is taken.
     """
 
-    def __init__(self, port: int, pictures_dir: Path | None) -> None:
+    def __init__(self, port: int, pictures_dir: Path) -> None:
         self._hall = Hall(pictures_dir)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()

@@ -151,9 +151,9 @@ def by_hand(base, root):
 
 @pytest.fixture(scope="module")
 def one_stream(memory_dir):
-    """A run with a stream of three chunks."""
+    """A run with a stream of six chunks, more than are under way at once: two commits or more."""
     base = memory_dir / "one_stream"
-    make_run(base / "data_root", StreamPlan("ph256", 2, 600))
+    make_run(base / "data_root", StreamPlan("ph256", 2, 1400))
     return by_hand(base, base / "data_root")
 
 

@@ -41,6 +41,9 @@ settle_s = 0.3
 rescan_s = 0.5
 retry_s = 0.5
 min_free_gb = 0.02
+housekeeping = false
+[quicklook]
+dir = ""
 [cluster]
 use_cluster = true
 [cluster.local]

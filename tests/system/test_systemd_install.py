@@ -50,7 +50,8 @@ def test_make_install_puts_everything_in_place_and_upgrades_in_place(server):
         assert path in told
         assert exists(server, path)
     assert server.systemctl("is-enabled", UNIT).strip() == "enabled"
-    server.configure(CONFIG.replace("use_cluster = true", "use_cluster = false"))
+    text = CONFIG.replace("use_cluster = true", "use_cluster = false")
+    server.configure(text.replace("housekeeping = false", "housekeeping = true"))
     server.start()
     make_run(server.box.path(DATA), StreamPlan("img16", 1, 300))
     server.wait_for("run.completed")
