@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from daemon.backlog import Backlog, requeue
 from daemon.failures import postpone, quarantine
 from daemon.instructions import Instruction, StartRound
-from daemon.messages import Growth, Outcome, RoundEnded, RunSeen
+from daemon.messages import Outcome, RoundEnded, RunSeen
 from daemon.records import FOLLOWED, Root, Run, Stream, StreamStatus
 from daemon.settings import Settings
+from panoseti_zarr.core.growth import Growth
 
 MAX_ATTEMPTS = 3
 """Rounds in which a stream's files may differ from its store before it is put in quarantine:

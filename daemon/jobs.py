@@ -1,4 +1,4 @@
-"""The jobs: a stream to its L0 store, an L0 store to its L1, each run to its end in a thread."""
+"""What jobs share, and the L1 job: an L0 store to its L1. Each runs to its end in a thread."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from daemon.instructions import StartIngest, StartL1, StartRound
+from daemon.instructions import StartL1
 from daemon.log import get_logger
-from daemon.look import stream_digest
-from daemon.messages import Committed, Event, IngestEnded, L1Ended, L1Started, Outcome
-from daemon.paths import is_inside
+from daemon.messages import (
+    Event,
+    L1Ended,
+    L1Started,
+    Outcome,
+)
 from daemon.recordings import Recordings
 from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import BaselineSubtractConfig, Config
 from panoseti_zarr.core.names import l1_store_name, store_name
 from panoseti_zarr.errors import (
-    CorruptDataError,
     InvariantError,
     PanosetiZarrError,
     StopRequestedError,
@@ -30,10 +31,7 @@ from panoseti_zarr.errors import (
     from_os_error,
 )
 from panoseti_zarr.io.l1_store import finish_killed
-from panoseti_zarr.io.listing import RunListing, list_run
-from panoseti_zarr.model import TIME_MISSING_NS, StreamKey
-from panoseti_zarr.pipeline.append import Commit
-from panoseti_zarr.pipeline.ingest import ingest_stream
+from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
 
 Tell = Callable[[Event], None]
@@ -69,64 +67,10 @@ class Workshop:
     may_verify: threading.Event = field(default_factory=threading.Event)
 
 
-class StreamGoneError(Exception):
-    """There is no stream any more to make a store of."""
-
-
 def parse_stream(text: str) -> StreamKey:
     """Return the stream that a log or the state machine calls ``dp_img16.module_3``."""
     product, _, module = text.removeprefix("dp_").partition(".module_")
     return StreamKey(product, int(module))
-
-
-def run_ingest(job: StartIngest, workshop: Workshop) -> None:
-    """Append a stream to its L0 store and close it; tell how it ended."""
-    started_s = time.monotonic()
-
-    def ended(outcome: Outcome, reason: str = "") -> IngestEnded:
-        return IngestEnded(time.monotonic(), job.run, job.stream, outcome, reason)
-
-    key = parse_stream(job.stream)
-    try:
-        check_device(workshop.l0_dir, job.l0_device, "l0_dir")
-        listing = list_inside(Path(job.root), job.run, key, workshop.recordings)
-        if stream_digest(listing, key) != job.digest:
-            workshop.tell(ended(Outcome.CHANGED))
-            return
-        result = ingest_stream(
-            listing,
-            key,
-            workshop.l0_dir,
-            workshop.config.pff_to_zarr,
-            workshop.executor,
-            on_commit=partial(tell_commit, workshop.tell, job),
-            stop=workshop.stop,
-            rebuild=job.rebuild,
-            growing=workshop.recordings.of(job.run),
-        )
-    except StreamGoneError:
-        workshop.tell(ended(Outcome.MISSING))
-    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
-        outcome, reason = judge_error(error, workshop.stop)
-        if outcome is Outcome.CORRUPT:
-            outcome, reason = as_root_stands(job, reason)
-        workshop.tell(ended(outcome, reason))
-    else:
-        workshop.tell(
-            IngestEnded(
-                time.monotonic(),
-                job.run,
-                job.stream,
-                Outcome.DONE,
-                is_changed=result.changed,
-                n_frames=result.n_frames,
-                n_new_frames=result.n_new_frames,
-                n_bytes=result.n_bytes,
-                seconds=time.monotonic() - started_s,
-                cut_short=result.cut_short,
-                gaps=result.gaps,
-            )
-        )
 
 
 def run_l1(job: StartL1, workshop: Workshop) -> None:
@@ -167,23 +111,6 @@ def run_l1(job: StartL1, workshop: Workshop) -> None:
         )
 
 
-def tell_commit(tell: Tell, job: StartIngest | StartRound, commit: Commit) -> None:
-    """Tell of a commit, and how long after its last frame it came."""
-    is_timed = commit.last_time_ns != TIME_MISSING_NS
-    tell(
-        Committed(
-            time.monotonic(),
-            job.run,
-            job.stream,
-            commit.n_frames,
-            commit.n_new_frames,
-            commit.n_bytes,
-            commit.seconds,
-            (time.time_ns() - commit.last_time_ns) / 1e9 if is_timed else None,
-        )
-    )
-
-
 def judge_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, str]:
     """Say how a job ended that raised an error, and why, in one line."""
     if isinstance(error, StopRequestedError) or stop.is_set():
@@ -199,42 +126,6 @@ def judge_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, s
             return Outcome.CORRUPT, str(error)
     get_logger().error("task.crashed", task="job", exc_info=error)
     return Outcome.CORRUPT, f"unexpected {type(error).__name__}: {error}"
-
-
-def list_inside(root: Path, run: str, key: StreamKey, recordings: Recordings) -> RunListing:
-    """List a run, wherever its frame files lie in its data root.
-
-    Raises
-    ------
-    StreamGoneError
-        The run, or the stream in it, is gone.
-    """
-    path = root / run
-    if not path.is_dir():
-        raise StreamGoneError
-    if not is_inside(path, root):
-        raise CorruptDataError("leads out of the data root", path=str(path))
-    listing = list_run(path, recordings.directories(root, run), only=key)
-    if key not in listing.keys:
-        raise StreamGoneError
-    return listing
-
-
-def as_root_stands(job: StartIngest | StartRound, reason: str) -> tuple[Outcome, str]:
-    """Do not blame the data for a root that was unmounted, or a run that was removed."""
-    try:
-        check_device(Path(job.root), job.root_device, "the data root")
-        is_there = _has_files(Path(job.root) / job.run)
-    except (OSError, TransientIOError) as error:
-        return Outcome.FAILED, f"the data root is not as it was: {error}"
-    return (Outcome.CORRUPT, reason) if is_there else (Outcome.MISSING, reason)
-
-
-def _has_files(path: Path) -> bool:
-    try:
-        return bool(os.listdir(path))
-    except FileNotFoundError:
-        return False
 
 
 def _differs(l1_path: Path, settings: BaselineSubtractConfig) -> bool:

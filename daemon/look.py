@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from daemon.messages import Growth, OutputSeen, Store, StreamSeen
+from daemon.messages import OutputSeen, Store, StreamSeen
 from daemon.outputs import look_at_outputs
 from daemon.paths import is_inside
 from daemon.readiness import digest_of
 from daemon.recordings import Recordings
 from daemon.scan import RootListing
+from panoseti_zarr.core.growth import Growth
 from panoseti_zarr.core.names import l1_store_name, store_name
 from panoseti_zarr.errors import PanosetiZarrError, one_line
 from panoseti_zarr.io.l0_metadata import L0State, read_state
@@ -73,7 +74,9 @@ def look_at_run(
             return RunLook(problem="leads out of the data root")
         beside = recordings.directories(path.parent, path.name) if recordings else ()
         look = _look(path, wanted, beside)
-        if recordings and recordings.settings.follow:
+        # A run that is listed with its marker there is over, or was long before.
+        is_over = with_streams and look.markers
+        if recordings and recordings.settings.follow and not is_over:
             look = replace(look, growth=_growth(path, recordings, beside))
         return _list_streams(path, look, beside, l0_dir, l1_dir) if with_streams else look
     except FileNotFoundError:
@@ -119,10 +122,7 @@ def _growth(path: Path, recordings: Recordings, beside: tuple[Path, ...]) -> tup
     """See how far the streams of a run have come."""
     began_s = time.monotonic()
     listing = list_run(path, beside)
-    return tuple(
-        Growth(str(seen.key), seen.size_bytes, seen.n_files, seen.latest_ns)
-        for seen in recordings.of(path.name).saw(listing, began_s, time.monotonic())
-    )
+    return recordings.of(path.name).saw(listing, began_s, time.monotonic())
 
 
 def _look(path: Path, wanted: tuple[str, ...], beside: tuple[Path, ...]) -> RunLook:
@@ -162,7 +162,7 @@ def _list_streams(
     streams = tuple(
         replace(
             _stream_seen(listing, key, l0_dir, l1_dir),
-            size_bytes=sum(file.identity.size_bytes for file in listing.streams.get(key, ())),
+            size_bytes=listing.size_bytes(key),
         )
         for key in listing.keys
     )

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from daemon.records import Run
 from daemon.settings import Settings
+from panoseti_zarr.core.growth import Growth
 
 # What events are made of ------------------------------------------------------------------------
 
@@ -45,19 +46,6 @@ class StreamSeen:
     store_id: str = ""
     commit: int = 0
     size_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Growth:
-    """How far the files of a stream have come that is being recorded.
-
-    ``n_files`` of them can be read now; ``latest_ns`` is the newest of their times (ctime).
-    """
-
-    key: str
-    size_bytes: int
-    n_files: int
-    latest_ns: int
 
 
 class Outcome(StrEnum):

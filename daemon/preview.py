@@ -200,10 +200,10 @@ class _Previewer:
 def _sizes(path: Path) -> dict[StreamKey, int]:
     """Return the bytes of each stream's frame files; nothing of a run that cannot be read."""
     try:
-        streams = list_run(path).streams
+        listing = list_run(path)
     except PanosetiZarrError:
         return {}
-    return {key: sum(f.identity.size_bytes for f in files) for key, files in streams.items()}
+    return {key: listing.size_bytes(key) for key in listing.streams}
 
 
 def _needed(sizes: dict[StreamKey, int], seen: dict[str, StreamSeen]) -> tuple[int, int]:

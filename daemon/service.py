@@ -21,7 +21,8 @@ from daemon import messages as m
 from daemon.cluster_link import ClusterLink
 from daemon.eyes import Eyes
 from daemon.housekeeping import Housekeeper
-from daemon.jobs import Workshop, run_ingest, run_l1
+from daemon.jobs import Workshop, run_l1
+from daemon.l0_jobs import run_ingest, run_round
 from daemon.lanes import Lanes
 from daemon.ledger import Ledger
 from daemon.log import get_logger, set_level
@@ -32,7 +33,6 @@ from daemon.recorder import Recorder
 from daemon.recordings import Recordings
 from daemon.reload import merge
 from daemon.requests import find_requests
-from daemon.rounds import run_round
 from daemon.settings import Settings
 from daemon.state import ServiceState
 from daemon.verify_job import run_verify

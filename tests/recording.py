@@ -9,6 +9,7 @@ from stores import SMALL_CHUNKS, frame_files, ingest
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.io.growing import GrowingRun
 from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.pipeline.append import Order
 from panoseti_zarr.pipeline.follow import follow_stream
 
 SETTLE_S = 10.0
@@ -78,10 +79,10 @@ class Recording:
         """Make one round."""
         self.look()
         with InProcessExecutor(2) as executor:
-            return follow_stream(
-                list_run(self.run), self.key, self.l0, self.settings, executor, self.growing,
-                with_tail=with_tail, on_commit=self.commits.append, stop=Event(),
-            )  # fmt: skip
+            order = Order(
+                list_run(self.run), self.key, self.settings, executor, self.commits.append, Event()
+            )
+            return follow_stream(order, self.l0, self.growing, with_tail=with_tail)
 
     def close(self):
         """Close the stream of the finished run, as the service that followed it does."""

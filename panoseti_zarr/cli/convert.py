@@ -82,10 +82,7 @@ def convert_with_progress(
 
     for line in describe_refused(listing):
         note(f"warning: {line}")
-    sizes = {
-        str(key): sum(file.identity.size_bytes for file in listing.streams.get(key, ()))
-        for key in listing.keys
-    }
+    sizes = {str(key): listing.size_bytes(key) for key in listing.keys}
     if listing.keys:
         make_output_directory(l0_dir, "L0_DIR")
     with progress_bars(sizes) as advance:

@@ -9,6 +9,29 @@ file only once the one before it has its final size.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How far the files of a stream have come that is being recorded.
+
+    Attributes
+    ----------
+    key : str
+        The stream's name in logs: ``dp_img16.module_3``.
+    size_bytes : int
+        Of all its files.
+    n_files : int
+        Those that can be read now, the last of which may still grow.
+    latest_ns : int
+        The newest of their ctimes.
+    """
+
+    key: str
+    size_bytes: int
+    n_files: int
+    latest_ns: int
 
 
 def count_readable_files(seqnos: Sequence[int], is_final: Sequence[bool]) -> int:

@@ -13,36 +13,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from panoseti_zarr.core.append import CommittedSource
-from panoseti_zarr.core.growth import count_certain_frames, count_readable_files
+from panoseti_zarr.core.growth import Growth, count_certain_frames, count_readable_files
 from panoseti_zarr.core.pff import HEADER_END, find_layout, parse_header
-from panoseti_zarr.errors import CorruptDataError, InputError, SourceChangedError
-from panoseti_zarr.io.listing import FrameFile, RunListing, list_run
-from panoseti_zarr.io.reader import MeasuredStream, check_order, measure_file, open_source, pread
+from panoseti_zarr.errors import CorruptDataError, SourceChangedError
+from panoseti_zarr.io.listing import FrameFile, RunListing
+from panoseti_zarr.io.reader import (
+    MeasuredStream,
+    check_order,
+    files_now,
+    measure_file,
+    open_source,
+    pread,
+)
 from panoseti_zarr.model import PRODUCTS, FrameLayout, Identity, Product, SourceFile, StreamKey
 
 _FIRST_HEADER_WITHIN = 16 << 20
 """Bytes at the start of a growing file in which its first readable header is looked for."""
-
-
-@dataclass(frozen=True)
-class StreamGrowth:
-    """How far the files of a stream have come.
-
-    Attributes
-    ----------
-    key : StreamKey
-    size_bytes : int
-        Of all of them.
-    n_files : int
-        Those that can be read now, the last of which may still grow.
-    latest_ns : int
-        The newest of their ctimes.
-    """
-
-    key: StreamKey
-    size_bytes: int
-    n_files: int
-    latest_ns: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,7 @@ class GrowingRun:
         self._seen: dict[str, _Seen] = {}
         self._committed: dict[StreamKey, dict[int, SourceFile]] = {}
 
-    def saw(self, listing: RunListing, began_s: float, ended_s: float) -> tuple[StreamGrowth, ...]:
+    def saw(self, listing: RunListing, began_s: float, ended_s: float) -> tuple[Growth, ...]:
         """Take in a listing that was made between two monotonic times."""
         seen = {}
         with self._lock:
@@ -82,7 +68,7 @@ class GrowingRun:
                     else:
                         seen[name] = replace(before, until_s=began_s)
             self._seen = seen
-        return tuple(self._growth(key, listing.files(key)) for key in listing.keys)
+        return tuple(self._growth(listing, key) for key in listing.keys)
 
     def measure(
         self, listing: RunListing, key: StreamKey, committed: Sequence[CommittedSource]
@@ -160,14 +146,10 @@ class GrowingRun:
             and (not is_final or now[entry.seqno].has_grown_from(before.identity))
         )
 
-    def _growth(self, key: StreamKey, files: Sequence[FrameFile]) -> StreamGrowth:
-        identities = [file.identity for file in files]
-        return StreamGrowth(
-            key,
-            sum(identity.size_bytes for identity in identities),
-            self._n_readable(files),
-            max((identity.ctime_ns for identity in identities), default=0),
-        )
+    def _growth(self, listing: RunListing, key: StreamKey) -> Growth:
+        files = listing.files(key)
+        latest_ns = max((file.identity.ctime_ns for file in files), default=0)
+        return Growth(str(key), listing.size_bytes(key), self._n_readable(files), latest_ns)
 
     def _n_readable(self, files: Sequence[FrameFile]) -> int:
         is_final = [self._rests(file) for file in files]
@@ -193,11 +175,7 @@ def check_grown(listing: RunListing, key: StreamKey, sources: Sequence[SourceFil
     TransientIOError
         The run cannot be read for now.
     """
-    try:
-        found = list_run(listing.path, listing.beside, only=key).streams.get(key, ())
-    except InputError as error:
-        raise SourceChangedError(error.message, path=listing.name) from None
-    now = {file.name.seqno: file for file in found}
+    now = {file.name.seqno: file for file in files_now(listing, key)}
     for source in sources:
         file = now.pop(source.seqno, None)
         if file is None or not source.is_still(file.identity):

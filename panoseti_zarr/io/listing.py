@@ -70,6 +70,10 @@ class RunListing:
         """Return the missing seqnos of a stream."""
         return missing_seqnos({file.name.seqno for file in self.files(key)})
 
+    def size_bytes(self, key: StreamKey) -> int:
+        """Return the size of a stream's files."""
+        return sum(file.identity.size_bytes for file in self.streams.get(key, ()))
+
     def files(self, key: StreamKey) -> tuple[FrameFile, ...]:
         """Return all files of a stream, empty ones too, by seqno."""
         empty = (file for file in self.empty_files if file.name.key == key)

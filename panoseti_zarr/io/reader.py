@@ -118,6 +118,14 @@ def open_source(path: Path | str) -> Iterator[int]:
         raise from_os_error(error, "cannot read") from error
 
 
+def files_now(listing: RunListing, key: StreamKey) -> tuple[FrameFile, ...]:
+    """Return the files that a listed stream has now; errors as `check_unchanged`."""
+    try:
+        return list_run(listing.path, listing.beside, only=key).streams.get(key, ())
+    except InputError as error:
+        raise SourceChangedError(error.message, path=listing.name) from None
+
+
 def check_unchanged(listing: RunListing, key: StreamKey) -> None:
     """Check that a stream's files are still those of the listing, every one of them.
 
@@ -128,11 +136,7 @@ def check_unchanged(listing: RunListing, key: StreamKey) -> None:
     TransientIOError
         The run cannot be read for now.
     """
-    before = listing.streams.get(key, ())
-    try:
-        now = list_run(listing.path, listing.beside, only=key).streams.get(key, ())
-    except InputError as error:
-        raise SourceChangedError(error.message, path=listing.name) from None
+    before, now = listing.streams.get(key, ()), files_now(listing, key)
     if before != now:
         changed = min(set(before) ^ set(now), key=lambda file: file.name.seqno)
         raise SourceChangedError("file changed while the run was read", path=changed.path.name)

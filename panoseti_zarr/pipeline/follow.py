@@ -7,21 +7,18 @@ and `panoseti_zarr.pipeline.ingest` closes the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event
 
-from panoseti_zarr.cluster.executor import Executor
-from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.growth import visible_stop
 from panoseti_zarr.core.names import store_name
 from panoseti_zarr.io.growing import GrowingRun, check_grown
 from panoseti_zarr.io.listing import RunListing
 from panoseti_zarr.io.store import open_writer
 from panoseti_zarr.model import SourceFile, StreamKey
-from panoseti_zarr.pipeline.append import Append, Commit, Order
+from panoseti_zarr.pipeline.append import Append, Order
 
 
 @dataclass(frozen=True)
@@ -45,46 +42,26 @@ class FollowResult:
 
 
 def follow_stream(
-    listing: RunListing,
-    key: StreamKey,
-    l0_dir: Path,
-    settings: PffToZarrConfig,
-    executor: Executor,
-    growing: GrowingRun,
-    *,
-    with_tail: bool,
-    on_commit: Callable[[Commit], None],
-    stop: Event,
+    order: Order, l0_dir: Path, growing: GrowingRun, *, with_tail: bool
 ) -> FollowResult:
     """Append what a stream that is being recorded has so far.
 
     Parameters
     ----------
-    listing : RunListing
-        The run as it stands.
-    key : StreamKey
-        The stream.
+    order : Order
     l0_dir : Path
         Where the store is, or will be.
-    settings : PffToZarrConfig
-        For a new store; one that exists keeps its own.
-    executor : Executor
-        Runs the tasks.
     growing : GrowingRun
         What this process saw of the run.
     with_tail : bool
         Show the frames after the last whole chunk too.
-    on_commit : callable
-        Called after each commit, in this thread.
-    stop : threading.Event
-        When set, the work ends at the next moment that loses nothing.
 
     Raises
     ------
     CorruptDataError, TransientIOError, StopRequestedError
         As `panoseti_zarr.pipeline.ingest.ingest_stream`.
     """
-    order = Order(listing, key, settings, executor, on_commit, stop)
+    listing, key = order.listing, order.key
     with open_writer(l0_dir, store_name(listing.name, key)) as writer:
         committed = writer.state.source_files if writer.state else ()
         measured = growing.measure(listing, key, committed)
@@ -118,5 +95,5 @@ def _size_with(
         return None
     last, layout = sources[-1], sources[-1].layout
     n_uncounted = last.identity.size_bytes - last.n_frames * layout.frame_bytes
-    size_bytes = sum(file.identity.size_bytes for file in listing.streams[key])
-    return size_bytes - n_uncounted + n_more * layout.frame_bytes + layout.header_bytes + 1
+    n_wanted = n_more * layout.frame_bytes + layout.header_bytes + 1
+    return listing.size_bytes(key) - n_uncounted + n_wanted

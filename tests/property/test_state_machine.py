@@ -31,7 +31,6 @@ from daemon.instructions import (
 from daemon.messages import (
     Connected,
     Event,
-    Growth,
     Hinted,
     IngestEnded,
     L1Ended,
@@ -51,6 +50,7 @@ from daemon.messages import (
 from daemon.records import SETTLED, Run, Stream, StreamStatus
 from daemon.settings import Settings
 from daemon.state import ServiceState
+from panoseti_zarr.core.growth import Growth
 
 ROOTS = ("/a", "/b")
 NAMES = ("one.pffd", "two.pffd", "three.pffd")

@@ -29,7 +29,7 @@ from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io import steps
 from panoseti_zarr.io.growing import GrowingRun
 from panoseti_zarr.io.listing import list_run
-from panoseti_zarr.pipeline.append import Commit
+from panoseti_zarr.pipeline.append import Commit, Order
 from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream
 
@@ -122,17 +122,9 @@ def follow(order: dict[str, Any], narrator: Narrator) -> dict[str, Any]:
     for _ in range(2):
         growing.saw(listing, time.monotonic(), time.monotonic())
     with InProcessExecutor(1) as executor:
-        result = follow_stream(
-            listing,
-            key,
-            Path(order["l0_dir"]),
-            PffToZarrConfig(**order["settings"]),
-            executor,
-            growing,
-            with_tail=True,
-            on_commit=narrator.on_commit,
-            stop=threading.Event(),
-        )
+        settings = PffToZarrConfig(**order["settings"])
+        append = Order(listing, key, settings, executor, narrator.on_commit, threading.Event())
+        result = follow_stream(append, Path(order["l0_dir"]), growing, with_tail=True)
     return {"n_frames": result.n_frames}
 
 

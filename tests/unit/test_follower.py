@@ -6,8 +6,9 @@ import pytest
 from state_driver import IMG, PH, RUN, SETTINGS, Driver, entry, logged, started, stream
 
 from daemon.instructions import LookAtRun, StartIngest, StartL1, StartRound
-from daemon.messages import Growth, Outcome, RetryAsked, RootSeen, RoundEnded, Tick
+from daemon.messages import Outcome, RetryAsked, RootSeen, RoundEnded, Tick
 from daemon.records import StreamStatus
+from panoseti_zarr.core.growth import Growth
 
 FOLLOWING = replace(SETTINGS, follow=True, tail_flush_s=30.0)
 CHUNK_BYTES = 1000
