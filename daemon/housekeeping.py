@@ -7,19 +7,15 @@ when the run is listed again.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from daemon.child import Child
 from daemon.instructions import MakeHousekeeping
 from daemon.jobs import check_device
 from daemon.lanes import Lanes
@@ -33,9 +29,7 @@ LANE = "housekeeping"
 MOST_S = 4 * 3600.0
 """How long the process may take."""
 
-_POLL_S = 0.2
-_NICENESS = 19
-_STDERR_CHARS = 500
+_SHOWN_CHARS = 500
 
 
 class Housekeeper:
@@ -54,8 +48,7 @@ class Housekeeper:
         self._l1_dir = l1_dir
         self._lanes = lanes
         self._is_on = is_on
-        self._stop = threading.Event()
-        self._child: subprocess.Popen[str] | None = None
+        self._child = Child()
         self._has_said_pyarrow = False
 
     def want(self, wanted: MakeHousekeeping) -> None:
@@ -65,13 +58,9 @@ class Housekeeper:
 
     def close(self) -> None:
         """End what is under way, and begin nothing more."""
-        self._stop.set()
-        if (child := self._child) is not None:
-            child.kill()
+        self._child.close()
 
     def _make(self, wanted: MakeHousekeeping) -> None:
-        if self._stop.is_set():
-            return
         started_s = time.monotonic()
         try:
             document = self._make_if_missing(wanted)
@@ -108,37 +97,14 @@ class Housekeeper:
         return self._run(run)
 
     def _run(self, run: Path) -> dict[str, Any] | None:
-        words = [sys.executable, "-m", "panoseti_zarr", "housekeeping", "--json"]
-        command = [*words, "--", str(run), str(self._l1_dir)]
-        until_s = time.monotonic() + MOST_S
-        with subprocess.Popen(  # noqa: S603 - its own program, and paths
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        ) as child:
-            self._child = child
-            # What the unit forbids, and a process that has ended, are no matter.
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, child.pid, _NICENESS)
-            while True:
-                if self._stop.is_set() or time.monotonic() > until_s:
-                    child.kill()
-                try:
-                    stdout, stderr = child.communicate(timeout=_POLL_S)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-        self._child = None
-        if self._stop.is_set():
+        words = ("housekeeping", "--json", "--", str(run), str(self._l1_dir))
+        ended = self._child.run(words, MOST_S)
+        if ended is None:
             return None
         try:
-            document: dict[str, Any] = json.loads(stdout)
+            document: dict[str, Any] = json.loads(ended.stdout)
         except ValueError:
-            said = stderr.strip()[-_STDERR_CHARS:] or f"its process ended with {child.returncode}"
-            raise TransientIOError(said.removeprefix("error: ")) from None
+            raise TransientIOError(ended.reason[:_SHOWN_CHARS]) from None
         return document
 
     def _failed(self, run: str, reason: str) -> None:

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.instructions import Log
 from daemon.log import get_logger
-from panoseti_zarr.config import Config
+from panoseti_zarr.config import Config, QuicklookConfig
 
 if TYPE_CHECKING:
     from daemon.web.server import StatusPage
-
-QUICKLOOK_NAME = "quicklook"
-"""Directory of the quick-look images in the state directory, where none are made now."""
 
 LEAST_PAUSE_S = 0.2
 """Seconds between two documents for a page that somebody looks at, at least."""
@@ -91,7 +88,9 @@ def _start(config: Config, state_dir: Path) -> StatusPage | None:
     from daemon.web.server import StatusPage  # noqa: PLC0415
 
     try:
-        page = StatusPage(port, config.quicklook.directory(state_dir) or state_dir / QUICKLOOK_NAME)
+        page = StatusPage(
+            port, config.quicklook.directory(state_dir) or state_dir / QuicklookConfig.DEFAULT_NAME
+        )
     except OSError as error:
         get_logger().error("web.failed", port=port, reason=str(error))
         return None

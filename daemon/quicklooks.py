@@ -6,11 +6,7 @@ nothing else; what waits when the service ends is not made.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from daemon.child import Child
 from daemon.instructions import Log
 from daemon.jobs import parse_stream
 from panoseti_zarr.config import Config
@@ -28,7 +25,6 @@ from panoseti_zarr.quicklook import NO_MATPLOTLIB, picture_name
 TIMEOUT_S = 600.0
 """A picture that takes longer is given up."""
 
-_LOWEST_PRIORITY = 19
 _END_S = 1.0
 _SHOWN_CHARS = 500
 
@@ -51,13 +47,11 @@ class Quicklooks:
         self._stores = config.daemon.l0_dir, config.daemon.l1_dir
         self._directory = config.quicklook.directory(state_dir)
         # Where the service may write: matplotlib keeps a list of fonts, which takes long to make.
-        self._environment = {"MPLCONFIGDIR": str(state_dir / "matplotlib")}
+        self._child = Child({"MPLCONFIGDIR": str(state_dir / "matplotlib")})
         self._say = say
         self._queue: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: set[tuple[str, str]] = set()
-        self._child: subprocess.Popen[str] | None = None
-        self._is_closed = False
         self._thread: threading.Thread | None = None
         if self._directory and importlib.util.find_spec("matplotlib") is None:
             self._directory = None
@@ -78,10 +72,7 @@ class Quicklooks:
 
     def close(self) -> None:
         """End what is under way; what waits is not made."""
-        with self._lock:
-            self._is_closed = True
-            if self._child is not None:
-                self._child.kill()
+        self._child.close()
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join(_END_S)
@@ -92,11 +83,12 @@ class Quicklooks:
                 self._waiting.discard(asked)
             started_s = time.monotonic()
             try:
-                path, problem = self._make(*asked)
+                made = self._make(*asked)
             except (OSError, ValueError) as error:
-                path, problem = None, f"it could not be started: {error}"
-            if self._is_closed:
+                made = Path(), f"it could not be started: {error}"
+            if made is None:
                 return
+            path, problem = made
             if problem:
                 fields: dict[str, Any] = {"reason": one_line(problem)[:_SHOWN_CHARS]}
                 self._say(Log("quicklook.failed", "warning", *asked, fields))
@@ -105,38 +97,15 @@ class Quicklooks:
                 fields = {"path": str(path), "seconds": seconds}
                 self._say(Log("quicklook.made", "info", *asked, fields))
 
-    def _make(self, run: str, stream: str) -> tuple[Path, str]:
-        """Make a picture; return its path, and what went wrong, or nothing."""
+    def _make(self, run: str, stream: str) -> tuple[Path, str] | None:
+        """Make a picture; return its path, and what went wrong or nothing; None at the end."""
         l0_dir, l1_dir = (directory or Path() for directory in self._stores)
         store = l0_dir / store_name(run, parse_stream(stream))
         path = (self._directory or Path()) / picture_name(store)
         words = ("quicklook", str(store), str(path), "--l1", str(l1_dir))
-        child = self._start(words)
-        if child is None:
-            return path, "the service ends"
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, child.pid, _LOWEST_PRIORITY)
-        try:
-            _, told = child.communicate(timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            # Until it is gone, which on a disk that hangs may be never: no other one is started.
-            child.communicate()
+        ended = self._child.run(words, TIMEOUT_S)
+        if ended is None:
+            return None
+        if ended.is_late:
             return path, f"it took longer than {TIMEOUT_S:g} s"
-        last = told.strip().rpartition("\n")[2].removeprefix("error: ")
-        return path, (last or f"it ended with code {child.returncode}") if child.returncode else ""
-
-    def _start(self, words: tuple[str, ...]) -> subprocess.Popen[str] | None:
-        with self._lock:
-            if self._is_closed:
-                return None
-            self._child = subprocess.Popen(  # noqa: S603 - this program
-                [sys.executable, "-m", "panoseti_zarr", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                env=os.environ | self._environment,
-            )
-            return self._child
+        return path, ended.reason if ended.code else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -289,6 +289,9 @@ class MetricsConfig(Section):
 class QuicklookConfig(Section):
     """``[quicklook]``: a picture of each stream, made at its close."""
 
+    DEFAULT_NAME: ClassVar[str] = "quicklook"
+    """Of the directory of pictures in the state directory."""
+
     dir: PathOrEmpty = Field(
         default=None,
         description='Directory of the pictures; unset: `quicklook` in `state_dir`; `""`: none are'
@@ -298,7 +301,7 @@ class QuicklookConfig(Section):
     def directory(self, state_dir: Path) -> Path | None:
         """Return where the service puts pictures; None where it makes none."""
         if self.dir is None:
-            return state_dir / "quicklook"
+            return state_dir / self.DEFAULT_NAME
         return self.dir if isinstance(self.dir, Path) else None
 
 

@@ -6,7 +6,6 @@ one that was opened for that one. Here both are errors.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -15,12 +14,10 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
-from panoseti_zarr.io.l0_metadata import L0_FORMAT, L0_FORMAT_VERSION
-from panoseti_zarr.io.l1_metadata import L1_FORMAT, L1_FORMAT_VERSION
+from panoseti_zarr.io.store_root import parse_root
 from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json
 
 _HEADERS = "headers/"
-_FORMATS = {(L0_FORMAT, L0_FORMAT_VERSION), (L1_FORMAT, L1_FORMAT_VERSION)}
 
 
 class CommittedStore(WrapperStore[LocalStore]):
@@ -54,7 +51,7 @@ class CommittedStore(WrapperStore[LocalStore]):
             raise
         except OSError as error:
             raise InputError(f"cannot read the store: {error.strerror}", path=str(path)) from None
-        self._document = _parse(self._root, path)
+        _, self._document = parse_root(self._root, path)
 
     @property
     def header_fields(self) -> dict[str, str]:
@@ -106,7 +103,8 @@ class CommittedStore(WrapperStore[LocalStore]):
         if stamp == self._stamp:
             return
         root = self._read_root()
-        if _identity(_parse(root, self.path), root) != _identity(self._document, self._root):
+        _, document = parse_root(root, self.path)
+        if _identity(document, root) != _identity(self._document, self._root):
             raise StoreReplacedError(
                 "another store took the place of the one that was opened: refresh() opens it",
                 path=str(self.path),
@@ -119,20 +117,6 @@ class CommittedStore(WrapperStore[LocalStore]):
 
     def _read_root(self) -> bytes:
         return (self.path / ZARR_JSON).read_bytes()
-
-
-def _parse(root: bytes, path: Path) -> Json:
-    try:
-        document: Json = json.loads(root)
-        attributes = document["attributes"]
-        if (attributes.get("format"), attributes.get("format_version")) not in _FORMATS:
-            raise InputError("not an L0 or L1 store that is known here", path=str(path))
-        document["consolidated_metadata"]["metadata"]["images"]["shape"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptDataError(
-            f"the store's {ZARR_JSON} is damaged: {error}", path=str(path)
-        ) from None
-    return document
 
 
 def _identity(document: Json, root: bytes) -> str | bytes:

@@ -10,13 +10,14 @@ from typing import Any
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.append import CommittedSource
-from panoseti_zarr.errors import CorruptDataError, InputError
+from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.zarr_metadata import (
     ZARR_JSON,
     Json,
     array_attributes,
     array_document,
     codec_chain,
+    damage_declared,
     group_document,
     sharded,
 )
@@ -88,7 +89,7 @@ def read_state(store: Path) -> L0State:
 
 def parse_state(root: bytes, store: str) -> L0State:
     """Take the state out of the bytes of a root ``zarr.json``; errors as `read_state`."""
-    try:
+    with damage_declared(store):
         document = json.loads(root)
         attributes = document["attributes"]
         if attributes.get("format") != L0_FORMAT:
@@ -114,8 +115,6 @@ def parse_state(root: bytes, store: str) -> L0State:
             attributes=attributes,
             documents=members,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptDataError(f"the store's {ZARR_JSON} is damaged: {error}", path=store) from None
 
 
 def new_documents(product: Product, settings: PffToZarrConfig) -> dict[str, Json]:

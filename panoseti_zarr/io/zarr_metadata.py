@@ -7,11 +7,13 @@ once through the consolidated metadata in the root.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.model import TIME_MISSING_NS, ArraySpec, Quality
 
 Json = dict[str, Any]
@@ -33,6 +35,15 @@ _LONG_NAMES = {
     "tv_usec": "microseconds after tv_sec",
 }
 _UNITS = {"pkt_tai": "s", "pkt_nsec": "ns", "tv_sec": "s", "tv_usec": "us"}
+
+
+@contextmanager
+def damage_declared(store: str) -> Iterator[None]:
+    """Take a root document apart: what is not in it as it should be is a `CorruptDataError`."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptDataError(f"the store's {ZARR_JSON} is damaged: {error}", path=store) from None
 
 
 def codec_chain(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.core.names import l1_store_name
-from panoseti_zarr.errors import CorruptDataError, InputError, declared_errors
+from panoseti_zarr.errors import InputError, declared_errors
 from panoseti_zarr.io.chunk_files import ChunkLayout, open_chunk
-from panoseti_zarr.io.l0_metadata import L0_FORMAT, L0_FORMAT_VERSION
-from panoseti_zarr.io.l1_metadata import L1_FORMAT, L1_FORMAT_VERSION
-from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, chunk_path
+from panoseti_zarr.io.store_root import parse_root
+from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, chunk_path, damage_declared
 from panoseti_zarr.model import PRODUCTS, Product, StreamKey
-
-_LEVELS = {(L0_FORMAT, L0_FORMAT_VERSION): 0, (L1_FORMAT, L1_FORMAT_VERSION): 1}
 
 
 @dataclass(frozen=True)
@@ -53,19 +49,17 @@ class StoredStream:
             It is ours, but its root document is not whole.
         """
         try:
-            document = json.loads((path / ZARR_JSON).read_bytes())
+            content = (path / ZARR_JSON).read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read the store: {error.strerror}", path=str(path)) from None
+        level, document = parse_root(content, path)
+        with damage_declared(str(path)):
             attributes = document["attributes"]
-            level = _LEVELS.get((attributes.get("format"), attributes.get("format_version")))
-            if level is None or attributes["product"] not in PRODUCTS:
+            if attributes["product"] not in PRODUCTS:
                 raise InputError("not an L0 or L1 store that is known here", path=str(path))
             members = document["consolidated_metadata"]["metadata"]
             stream = cls(path, level, attributes, members)
             _ = stream.n_frames, stream.key, stream.chunk_frames
-        except OSError as error:
-            raise InputError(f"cannot read the store: {error.strerror}", path=str(path)) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = f"the store's {ZARR_JSON} is damaged: {error}"
-            raise CorruptDataError(reason, path=str(path)) from None
         return stream
 
     @property

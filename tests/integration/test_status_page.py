@@ -42,14 +42,6 @@ def document(*runs: dict) -> dict:
 
 
 @pytest.fixture
-def port():
-    """A port of loopback that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
 def page(port, tmp_path):
     """The page, served, with one run."""
     page = StatusPage(port, tmp_path)

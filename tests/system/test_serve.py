@@ -467,15 +467,15 @@ def test_an_archive_is_left_alone(station):
     assert len(stores(station.l0)) == 1
 
 
-def test_metrics_are_served_on_loopback(station, free_port):
+def test_metrics_are_served_on_loopback(station, port):
     """With a port set, Prometheus finds frames, bytes, lag and backlog."""
     import urllib.request
 
-    station.write_config(f"[metrics]\nport = {free_port}")
+    station.write_config(f"[metrics]\nport = {port}")
     make_run(station.data)
     station.start()
     station.wait_for("run.completed")
-    with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     names = {name.removeprefix("panoseti_zarr_"): float(value) for name, value in values.items()}
@@ -488,16 +488,6 @@ def test_metrics_are_served_on_loopback(station, free_port):
     assert (names["workers"], names["paused"], names["ready"]) == (1, 0, 1)
     assert names["task_slots"] >= 1
     assert names["last_commit_timestamp_seconds"] > 1.7e9
-
-
-@pytest.fixture
-def free_port():
-    """A port of loopback that nobody has."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_the_service_works_on_a_dask_cluster_and_survives_a_worker(station):
@@ -596,14 +586,14 @@ def test_nothing_is_written_into_a_bare_mount_point(station, mount):
 
 
 @pytest.fixture
-def dask(free_port):
+def dask(port):
     """A Dask scheduler on a fixed port and its workers, each of which can be ended."""
     processes = []
 
     def start(kind: str) -> subprocess.Popen:
-        address = f"tcp://127.0.0.1:{free_port}"
+        address = f"tcp://127.0.0.1:{port}"
         words = {
-            "scheduler": f"--host 127.0.0.1 --port {free_port} --dashboard-address 127.0.0.1:0",
+            "scheduler": f"--host 127.0.0.1 --port {port} --dashboard-address 127.0.0.1:0",
             "worker": f"{address} --host 127.0.0.1 --nthreads 1 --no-dashboard",
         }
         process = subprocess.Popen(
@@ -621,9 +611,9 @@ def dask(free_port):
         process.wait()
 
 
-def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, free_port):
+def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, port):
     """No scheduler at first; then one that is killed in the middle and started again."""
-    address = f'scheduler_address = "tcp://127.0.0.1:{free_port}"'
+    address = f'scheduler_address = "tcp://127.0.0.1:{port}"'
     cluster = f'[cluster]\nuse_cluster = true\ntype = "address"\n{address}'
     station.write_config(cluster, retry_s=0.5)
     make_run(station.data, StreamPlan("img16", 1, 10_000))
@@ -643,9 +633,9 @@ def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, 
     assert station.stop() == 0
 
 
-def test_a_stop_while_the_cluster_is_looked_for_is_prompt(station, free_port):
+def test_a_stop_while_the_cluster_is_looked_for_is_prompt(station, port):
     """Nobody answers: SIGTERM still ends the service at once, with exit code 0."""
-    address = f'scheduler_address = "tcp://127.0.0.1:{free_port}"'
+    address = f'scheduler_address = "tcp://127.0.0.1:{port}"'
     station.write_config(f'[cluster]\nuse_cluster = true\ntype = "address"\n{address}')
     station.start(ready=False)
     station.wait_for("root.scanned")

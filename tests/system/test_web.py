@@ -5,25 +5,9 @@ import json
 import socket
 import time
 
-import pytest
-from service_process import Station, make_run
+from service_process import make_run
 
 from panoseti_zarr.io.simulate import StreamPlan
-
-
-@pytest.fixture
-def port():
-    """A port of loopback that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def station(tmp_path, port):
-    """Directories and a service on them, not started yet, with a status page."""
-    with Station(tmp_path, f"[web]\nport = {port}") as made:
-        yield made
 
 
 class Events:
@@ -44,13 +28,13 @@ class Events:
         self.connection.close()
 
 
-def test_a_reader_hears_of_a_commit_within_two_seconds(station, port):
+def test_a_reader_hears_of_a_commit_within_two_seconds(web_station, port):
     """Its stream's frames, the minute's bytes; and what the service did, line by line."""
     from datetime import datetime
 
-    station.start()
+    web_station.start()
     events = Events(port)
-    run = make_run(station.data, StreamPlan("img16", 1, 300))
+    run = make_run(web_station.data, StreamPlan("img16", 1, 300))
     n_bytes, names, heard = 0, set(), None
     for now_s, message in events:
         n_bytes = max([n for _, n in message.get("minutes", [])], default=n_bytes)
@@ -62,47 +46,47 @@ def test_a_reader_hears_of_a_commit_within_two_seconds(station, port):
                 heard = now_s
         if heard is not None and "run.completed" in names:
             break
-    committed = station.find("stream.committed")
+    committed = web_station.find("stream.committed")
     assert heard - datetime.fromisoformat(committed[-1]["timestamp"]).timestamp() < 2
     assert n_bytes == sum(commit["n_bytes"] for commit in committed)
     assert {"run.discovered", "stream.closed", "l1.finished"} <= names
     assert "stream.committed" not in names
     events.close()
-    assert station.stop() == 0
+    assert web_station.stop() == 0
 
 
-def test_the_service_ends_in_time_with_a_page_open(station, port):
+def test_the_service_ends_in_time_with_a_page_open(web_station, port):
     """SIGTERM: the reader is told, and is not waited for."""
-    station.start()
+    web_station.start()
     events = Events(port)
     told = iter(events)
     next(told)
     began_s = time.monotonic()
-    assert station.stop() == 0
+    assert web_station.stop() == 0
     assert time.monotonic() - began_s < 10
     phases = [m["head"]["service"]["phase"] for _, m in told if "head" in m]
     assert phases[-1] == "stopped"
-    assert station.find("service.stopped")[0]["n_abandoned"] == 0
+    assert web_station.find("service.stopped")[0]["n_abandoned"] == 0
     events.close()
 
 
-def test_a_port_that_is_taken_stops_nothing(station, port):
+def test_a_port_that_is_taken_stops_nothing(web_station, port):
     """It is said once, and runs are taken in."""
     with socket.create_server(("127.0.0.1", port)):
-        make_run(station.data)
-        station.start()
-        station.wait_for("run.completed")
-        (failed,) = station.find("web.failed")
+        make_run(web_station.data)
+        web_station.start()
+        web_station.wait_for("run.completed")
+        (failed,) = web_station.find("web.failed")
         assert failed["port"] == port
         assert "in use" in failed["reason"]
-        assert station.stop() == 0
+        assert web_station.stop() == 0
 
 
-def test_the_page_leads_to_the_dask_dashboard(station, port):
+def test_the_page_leads_to_the_dask_dashboard(web_station, port):
     """Where the cluster has one."""
     cluster = "[cluster]\nuse_cluster = true\n[cluster.local]\nn_workers = 1\ndashboard_port = 0"
-    station.write_config(f"[web]\nport = {port}\n{cluster}")
-    station.start()
+    web_station.write_config(f"[web]\nport = {port}\n{cluster}")
+    web_station.start()
     events = Events(port)
     for _, message in events:
         if url := message.get("head", {}).get("dashboard"):
@@ -114,4 +98,4 @@ def test_the_page_leads_to_the_dask_dashboard(station, port):
     dashboard.request("GET", "/health")
     assert dashboard.getresponse().read() == b"ok"
     dashboard.close()
-    assert station.stop() == 0
+    assert web_station.stop() == 0

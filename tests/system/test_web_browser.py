@@ -1,14 +1,13 @@
 """The status page as a person sees it: in headless Chromium."""
 
 import importlib.util
-import socket
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, DRIVER, Browser
-from service_process import Station, make_run
+from service_process import make_run
 
 from daemon.messages import Connected, RootSeen, RunEntry, RunSeen, Started, Store, StreamSeen
 from daemon.records import StreamStatus
@@ -34,46 +33,31 @@ def browser(tmp_path_factory):
         yield opened
 
 
-@pytest.fixture
-def port():
-    """A port of loopback that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def station(tmp_path, port):
-    """Directories and a service on them, not started yet, with a status page."""
-    with Station(tmp_path, f"[web]\nport = {port}") as made:
-        yield made
-
-
-def test_the_page_follows_the_service_without_reload(station, port, browser, tmp_path):
+def test_the_page_follows_the_service_without_reload(web_station, port, browser, tmp_path):
     """A run that comes appears, and is done, within two seconds of each event; then the end."""
-    make_run(station.data)
-    station.start()
-    station.wait_for("run.completed")
+    make_run(web_station.data)
+    web_station.start()
+    web_station.wait_for("run.completed")
     browser.resize(1280, 1000)
     browser.open(port)
     assert browser.text("#live").endswith("live")
     assert browser.text("#words") == "idle; 1 run done"
     assert browser.count(".run[data-state=done]") == 1
     browser.run("window.isTheSamePage = true")
-    run = make_run(station.data, StreamPlan("img16", 1, 300), day=26)
+    run = make_run(web_station.data, StreamPlan("img16", 1, 300), day=26)
     browser.wait(lambda: run.name in browser.text(".run .name"))
     appeared_s = time.time()
     browser.wait(lambda: browser.count(".run[data-state=done]") == 2)
     done_s = time.time()
-    discovered = station.wait_for("run.discovered", run=run.name)
-    completed = station.wait_for("run.completed", run=run.name)
+    discovered = web_station.wait_for("run.discovered", run=run.name)
+    completed = web_station.wait_for("run.completed", run=run.name)
     assert appeared_s - unix_s(discovered) < 2
     assert done_s - unix_s(completed) < 2
     assert browser.text(".run .name").splitlines()[0] == run.name
     assert "committed in 3 h" in browser.text("figcaption")
     assert "run.completed" in browser.text("#lines")
     browser.picture("a_run_done", tmp_path)
-    assert station.stop() == 0
+    assert web_station.stop() == 0
     browser.wait(lambda: "no connection" in browser.text("#live"))
     assert browser.run("return window.isTheSamePage")
     assert not [line for line in browser.complaints() if "ERR_CONNECTION" not in line]
@@ -84,22 +68,22 @@ def unix_s(event: dict) -> float:
     return datetime.fromisoformat(event["timestamp"]).timestamp()
 
 
-def test_a_night_with_defects_says_what_mends_it(station, port, browser, tmp_path):
+def test_a_night_with_defects_says_what_mends_it(web_station, port, browser, tmp_path):
     """Reasons and commands; a name that looks like a script is text and nothing else."""
-    make_run(station.data).rename(station.data / EVIL)
-    good = make_run(station.data, StreamPlan("img16", 1, 300))
-    shrunk = make_run(station.data, StreamPlan("img16", 1, 600), day=26)
-    station.start()
-    station.wait_for("run.completed", 3)
+    make_run(web_station.data).rename(web_station.data / EVIL)
+    good = make_run(web_station.data, StreamPlan("img16", 1, 300))
+    shrunk = make_run(web_station.data, StreamPlan("img16", 1, 600), day=26)
+    web_station.start()
+    web_station.wait_for("run.completed", 3)
     (frames,) = [f for f in shrunk.glob("*dp_img16*.pff") if f.stat().st_size > 0]
     with open(frames, "r+b") as file:
         file.truncate(frames.stat().st_size - 20_000)
     (shrunk / "noticed").touch()
-    station.wait_for("stream.quarantined")
-    make_picture(station.state / "quicklook", f"{good.name}.dp_img16.module_1.zarr.png")
+    web_station.wait_for("stream.quarantined")
+    make_picture(web_station.state / "quicklook", f"{good.name}.dp_img16.module_1.zarr.png")
     browser.resize(1280, 1200)
     browser.open(port)
-    command = f"panoseti-zarr retry --config {station.config} --rebuild {shrunk.name}"
+    command = f"panoseti-zarr retry --config {web_station.config} --rebuild {shrunk.name}"
     browser.wait(lambda: browser.text("#mends code") == command)
     assert "shrank" in browser.text("#mends .reason")
     assert EVIL in browser.text(".run .name").splitlines()

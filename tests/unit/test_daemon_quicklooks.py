@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import quicklooks
+from daemon import child, quicklooks
 from daemon.instructions import Log
 from daemon.quicklooks import Quicklooks
 from panoseti_zarr.config import Config
@@ -60,7 +60,7 @@ class FakeProcess:
 def started(monkeypatch):
     """Start no real process; give the words of those that were asked for."""
     monkeypatch.setattr(FakeProcess, "started", [], raising=False)
-    monkeypatch.setattr(quicklooks.subprocess, "Popen", FakeProcess)
+    monkeypatch.setattr(child.subprocess, "Popen", FakeProcess)
     return FakeProcess.started
 
 
@@ -125,7 +125,7 @@ def test_a_process_that_cannot_be_started_is_said(monkeypatch):
     def fail(*_, **__):
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(quicklooks.subprocess, "Popen", fail)
+    monkeypatch.setattr(child.subprocess, "Popen", fail)
     told = Told()
     maker = Quicklooks(config(), Path("/state"), told)
     maker.ask(*STREAM)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 from pathlib import Path
 
 import jsonschema
@@ -49,11 +48,8 @@ FORM = {
 
 
 @pytest.fixture
-def metrics():
+def metrics(port):
     """The metrics, served."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     served = Metrics(port, "1.0")
     yield served
     served.close()
