@@ -145,14 +145,16 @@ while True:
     for version in versions:
         os.link(version, shard + ".next")
         os.replace(shard + ".next", shard)
-        time.sleep(0.005)
+        time.sleep(0.05)
 """
 
 
 def test_a_reader_of_shards_that_are_replaced(place, count):
     """Where a plain reader meets wrong checksums, open_stream's dataset reads every frame right.
 
-    Another process replaces the shard of the tail by a longer one and back, without pause.
+    Another process replaces the shard of the tail by a longer one and back, 20 times a second. A
+    service does it once a commit, seconds apart; much faster than this, and a loaded machine would
+    tear each of the dataset's five tries, which are spread over 0.8 s.
     """
     settings = PffToZarrConfig(time_chunk=64, inner_chunk=16)
     run = simulate(place / "data", n_frames=60, product="img16", files_of=40)
