@@ -19,6 +19,7 @@ import pytest
 
 NEEDED = ("systemd-nspawn", "systemctl", "nsenter", "unshare", "setpriv")
 BOOT_S = 60.0
+_CONTAINER = "systemd-nspawn"
 
 # Joins a control group of its own, sees that as the root of all, and starts systemd over an
 # overlay; nspawn exits with 133 where the machine asks for a reboot.
@@ -127,11 +128,8 @@ class Box:
                 pass
         except TimeoutError:
             pytest.fail(f"the container did not boot: {self._console.read_text()}")
-        (self.pid,) = (
-            process.pid
-            for process in psutil.Process(self._process.pid).children(recursive=True)
-            if process.name() == "systemd" and process.parent().name() == "systemd-nspawn"
-        )
+        processes = psutil.Process(self._process.pid).children(recursive=True)
+        (self.pid,) = (process.pid for process in processes if _is_first(process))
 
     def _kill(self) -> None:
         self._process.kill()
@@ -175,6 +173,15 @@ class Box:
     def path(self, inside: str | Path) -> Path:
         """Return where one of its files is from here."""
         return Path(f"/proc/{self.pid}/root") / str(inside).lstrip("/")
+
+
+def _is_first(process: psutil.Process) -> bool:
+    """Whether this is a container's first process; one that has ended meanwhile is not."""
+    try:
+        parent = process.parent()
+        return process.name() == "systemd" and parent is not None and parent.name() == _CONTAINER
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _remove_group(group: Path) -> None:
