@@ -19,9 +19,9 @@ from daemon.records import FOLLOWED, Root, Run, Stream, StreamStatus
 from daemon.settings import Settings
 from panoseti_zarr.core.growth import Growth
 
-MAX_ATTEMPTS = 3
-"""Rounds in which a stream's files may differ from its store before it is put in quarantine:
-what was found in the middle of a change is right again a moment later."""
+MAX_DIFFERING = 3
+"""Rounds in a row in which a stream's files may differ from its store before it is put in
+quarantine: what was found in the middle of a change is right again a moment later."""
 
 
 @dataclass
@@ -33,6 +33,7 @@ class _OpenStream:
     n_rest: int = 0
     next_chunk_bytes: int | None = None
     flush_due_s: float = -math.inf
+    n_differing: int = 0
 
     @property
     def has_new_file(self) -> bool:
@@ -123,18 +124,27 @@ class Follower:
         is_followed = not (stream.rebuild or run.is_removed)
         stream.status = StreamStatus.OPEN if is_followed else StreamStatus.WAITING
         known = self._open.get((event.run, event.stream))
-        if event.outcome is Outcome.DONE and known is not None:
+        if known is None or not is_followed:
+            return []
+        if event.outcome is Outcome.DONE:
             known.n_rest, known.next_chunk_bytes = event.n_rest, event.next_chunk_bytes
+            known.n_differing = 0
             stream.n_attempts, stream.reason = 0, ""
-        elif known is not None and is_followed:
-            known.round, known.flush_due_s = None, -math.inf
-            return self._failed(stream, event, settings)
-        return []
+            return []
+        known.round, known.flush_due_s = None, -math.inf
+        return self._failed(stream, known, event, settings)
 
-    def _failed(self, stream: Stream, event: RoundEnded, settings: Settings) -> list[Instruction]:
+    def _failed(
+        self, stream: Stream, known: _OpenStream, event: RoundEnded, settings: Settings
+    ) -> list[Instruction]:
         """Let a stream whose round failed wait, or put it in quarantine."""
-        if event.outcome is Outcome.CORRUPT and stream.n_attempts + 1 >= MAX_ATTEMPTS:
-            return quarantine(stream, event)
+        if event.outcome is Outcome.MISSING:
+            # It opens again with the next look that sees bytes of it.
+            stream.status = StreamStatus.WAITING
+        elif event.outcome is Outcome.CORRUPT:
+            known.n_differing += 1
+            if known.n_differing >= MAX_DIFFERING:
+                return quarantine(stream, event)
         if event.outcome in {Outcome.FAILED, Outcome.CORRUPT}:
             return postpone(stream, event, StreamStatus.OPEN, "stream.postponed", settings)
         return []

@@ -74,10 +74,11 @@ def look_at_run(
             return RunLook(problem="leads out of the data root")
         beside = recordings.directories(path.parent, path.name) if recordings else ()
         look = _look(path, wanted, beside)
-        # A run that is listed with its marker there is over, or was long before.
-        is_over = with_streams and look.markers
-        if recordings and recordings.settings.follow and not is_over:
-            look = replace(look, growth=_growth(path, recordings, beside))
+        if recordings and recordings.settings.follow:
+            # One that was not seen to grow, and is listed with its marker there, was over before.
+            is_over = with_streams and look.markers and path.name not in recordings
+            growth = () if is_over else _growth(path, recordings, beside)
+            look = replace(look, growth=growth)
         return _list_streams(path, look, beside, l0_dir, l1_dir) if with_streams else look
     except FileNotFoundError:
         return RunLook(is_gone=True)

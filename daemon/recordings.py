@@ -28,6 +28,11 @@ class Recordings:
         self._runs: OrderedDict[str, GrowingRun] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __contains__(self, run: str) -> bool:
+        """Whether anything is known of a run."""
+        with self._lock:
+            return run in self._runs
+
     def of(self, run: str) -> GrowingRun:
         """Return what is known of a run."""
         with self._lock:

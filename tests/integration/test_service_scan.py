@@ -11,9 +11,10 @@ from daemon.look import look_at_run
 from daemon.messages import Store
 from daemon.mounts import mount_of
 from daemon.outputs import look_at_outputs
+from daemon.recordings import Recordings
 from daemon.scan import list_root
 from panoseti_zarr.cluster import InProcessExecutor
-from panoseti_zarr.config import BaselineSubtractConfig
+from panoseti_zarr.config import BaselineSubtractConfig, DaemonConfig
 from panoseti_zarr.io.simulate import StreamPlan
 from panoseti_zarr.pipeline.subtract import make_l1
 
@@ -21,10 +22,10 @@ IMG = StreamPlan("img16", 1, 100)
 MARKERS = ("collect_complete", "run_complete")
 
 
-def look(run, *, with_streams=True):
+def look(run, *, with_streams=True, recordings=None):
     """Look at a run whose stores are beside its root."""
-    base = run.parent.parent
-    return look_at_run(run, MARKERS, base / "l0", base / "l1", with_streams=with_streams)
+    stores = run.parent.parent / "l0", run.parent.parent / "l1"
+    return look_at_run(run, MARKERS, *stores, with_streams=with_streams, recordings=recordings)
 
 
 @pytest.fixture
@@ -110,6 +111,14 @@ class TestLookAtRun:
         assert seen.n_empty_files == 3
         assert seen.directory_mtime_ns == run.stat().st_mtime_ns
         assert look(run, with_streams=False).streams is None
+
+    def test_the_growth_of_a_run_that_has_its_marker(self, run):
+        """It is looked for where the run was seen to grow, and not in one that was over before."""
+        recordings = Recordings(DaemonConfig(follow=True))
+        assert look(run, recordings=recordings).growth == ()
+        (growth,) = look(run, recordings=recordings, with_streams=False).growth
+        assert growth.size_bytes == frame_files(run)[0].stat().st_size
+        assert look(run, recordings=recordings).growth == (growth,)
 
     @pytest.mark.parametrize("name", ["hk.pff", ".copying.XyZ", "log.txt"])
     def test_every_file_counts_for_the_digest(self, run, name):

@@ -166,6 +166,29 @@ def test_a_difference_that_stays_is_quarantined():
     assert started(recorder.listed(stream(), stream(PH))) == [(RUN, IMG), (RUN, PH)]
 
 
+def test_only_rounds_that_differ_count_to_quarantine():
+    """A disk that fails for now takes no attempt away from a stream whose files change."""
+    recorder = Recorder()
+    recorder.grow(img=10)
+    told = []
+    for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.CORRUPT, Outcome.CORRUPT, Outcome.DONE):
+        told += logged(recorder.round(outcome=outcome, reason="x"))
+        recorder.grow(img=20, after_s=60)
+    assert told == ["stream.postponed"] * 4
+    assert logged(recorder.round(outcome=Outcome.CORRUPT, reason="x")) == ["stream.postponed"]
+
+
+def test_a_stream_that_is_gone_holds_up_no_other():
+    """It has no round until its files are seen again."""
+    recorder = Recorder(max_streams=1)
+    assert recorder.grow(img=10, ph=10) == [(IMG, True)]
+    assert rounds(recorder.round(outcome=Outcome.MISSING)) == [(PH, True)]
+    assert rounds(recorder.round(PH)) == []
+    assert recorder.grow(img=0, ph=20, after_s=30) == [(PH, True)]
+    assert rounds(recorder.round(PH)) == []
+    assert recorder.grow(img=30, ph=20) == [(IMG, True)]
+
+
 def test_a_rebuild_waits_for_the_end_of_the_recording():
     """A stream that is to be made anew is not appended to meanwhile."""
     recorder = Recorder()
