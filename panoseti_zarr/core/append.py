@@ -69,15 +69,15 @@ class Reconciled:
     ----------
     n_available : int
         Frames that the files hold in all.
-    is_removed : bool
-        Committed sources are gone and nothing new has come: nothing is to be done.
+    removed : str
+        Name of the first committed source that is gone, where nothing new has come; else empty.
     reread : tuple of (int, int)
         Ranges of committed frames whose file differs in name, size or time: they must be read
         again and compared before anything is appended.
     """
 
     n_available: int
-    is_removed: bool
+    removed: str
     reread: tuple[tuple[int, int], ...]
 
 
@@ -122,8 +122,8 @@ def reconcile(
     gone = [entry for entry in committed if entry.seqno not in found]
     if gone:
         if all(source.seqno <= last_seqno for source in sources):
-            return Reconciled(n_committed, is_removed=True, reread=())
-        raise SourceChangedError(f"{gone[0].name}, whose frames are committed, is gone")
+            return Reconciled(n_committed, removed=gone[0].name, reread=())
+        raise source_gone(gone[0].name)
     known = {entry.seqno for entry in committed}
     for source in sources:
         if source.seqno < last_seqno and source.seqno not in known:
@@ -138,7 +138,12 @@ def reconcile(
         is_other = _differs(entry, source) and entry.seqno not in grown
         if is_other and stop > entry.first_frame:
             reread.append((entry.first_frame, stop))
-    return Reconciled(n_available, is_removed=False, reread=tuple(reread))
+    return Reconciled(n_available, removed="", reread=tuple(reread))
+
+
+def source_gone(name: str) -> SourceChangedError:
+    """Return the error that a committed source is gone, and the stream cannot go on without it."""
+    return SourceChangedError(f"{name}, whose frames are committed, is gone")
 
 
 def _check_length(entry: CommittedSource, source: SourceFile, *, is_last: bool) -> None:

@@ -40,6 +40,14 @@ class _Seen:
     until_s: float
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """A store's entry, and the file that has what was committed of it, as it was measured."""
+
+    entry: CommittedSource
+    source: SourceFile
+
+
 class GrowingRun:
     """What this process saw of a run's files. May be used by several threads.
 
@@ -53,7 +61,8 @@ class GrowingRun:
         self._settle_s = settle_s
         self._lock = threading.Lock()
         self._seen: dict[str, _Seen] = {}
-        self._committed: dict[StreamKey, dict[int, SourceFile]] = {}
+        self._measured: dict[StreamKey, dict[int, SourceFile]] = {}
+        self._compared: dict[StreamKey, dict[int, _Compared]] = {}
 
     def saw(self, listing: RunListing, began_s: float, ended_s: float) -> tuple[Growth, ...]:
         """Take in a listing that was made between two monotonic times."""
@@ -67,6 +76,9 @@ class GrowingRun:
                         seen[name] = _Seen(identity, ended_s, began_s)
                     else:
                         seen[name] = replace(before, until_s=began_s)
+            for name, before in self._seen.items():
+                if name not in seen or not seen[name].identity.may_have_grown_from(before.identity):
+                    self._forget(name)
             self._seen = seen
         return tuple(self._growth(listing, key) for key in listing.keys)
 
@@ -94,6 +106,7 @@ class GrowingRun:
         files = listing.files(key)
         files = files[: self._n_readable(files)]
         sources: list[SourceFile] = []
+        problem = None
         for place, file in enumerate(files):
             if file.identity.size_bytes == 0:
                 continue
@@ -102,15 +115,29 @@ class GrowingRun:
                 continue
             source = measure_file(file)
             if isinstance(source, CorruptDataError):
-                return MeasuredStream(tuple(sources), source)
+                problem = source
+                break
             sources.append(source)
-        return MeasuredStream(tuple(sources), None)
-
-    def committed(self, key: StreamKey, sources: Sequence[SourceFile]) -> None:
-        """Note what the last commit of a stream was made of."""
-        growing = {source.seqno: source for source in sources if source.may_grow}
         with self._lock:
-            self._committed[key] = growing
+            self._measured[key] = {source.seqno: source for source in sources}
+        return MeasuredStream(tuple(sources), problem)
+
+    def compared(self, key: StreamKey, committed: Sequence[CommittedSource]) -> None:
+        """Note that a store has what was measured last, all that it says it has.
+
+        Parameters
+        ----------
+        key : StreamKey
+        committed : sequence of CommittedSource
+            What the store says now.
+        """
+        with self._lock:
+            measured = self._measured.get(key, {})
+            self._compared[key] = {
+                entry.seqno: _Compared(entry, measured[entry.seqno])
+                for entry in committed
+                if entry.seqno in measured
+            }
 
     def grown(
         self,
@@ -120,31 +147,38 @@ class GrowingRun:
         *,
         is_final: bool,
     ) -> frozenset[int]:
-        """Return the seqnos of files that only grew since they were committed from.
+        """Return the seqnos of files that only grew since they were found to be what was committed.
 
         Parameters
         ----------
         listing : RunListing
         key : StreamKey
         committed : sequence of CommittedSource
-            What the store says. It must be what this process committed while the file grew: what
-            came later was a finished file, and any change of one counts.
+            What the store says. It must be what it said then: what came later was a finished file,
+            and any change of one counts.
         is_final : bool
             The files are not written any more: one that has its old size and a new time, as it may
             have where space was reserved, did not grow for certain.
         """
         with self._lock:
-            known = self._committed.get(key, {})
+            known = self._compared.get(key, {})
         now = {file.name.seqno: file.identity for file in listing.streams.get(key, ())}
         return frozenset(
             entry.seqno
             for entry in committed
             if entry.seqno in now
             and (before := known.get(entry.seqno)) is not None
-            and _is_of(entry, before)
-            and before.is_still(now[entry.seqno])
-            and (not is_final or now[entry.seqno].has_grown_from(before.identity))
+            and before.entry == entry
+            and before.source.is_still(now[entry.seqno])
+            and (not is_final or now[entry.seqno].has_grown_from(before.source.identity))
         )
+
+    def _forget(self, name: str) -> None:
+        """Rely no more on a file that shrank, was replaced or is gone."""
+        for key, sources in self._measured.items():
+            self._measured[key] = {n: s for n, s in sources.items() if s.name != name}
+        for key, known in self._compared.items():
+            self._compared[key] = {n: c for n, c in known.items() if c.source.name != name}
 
     def _growth(self, listing: RunListing, key: StreamKey) -> Growth:
         files = listing.files(key)
@@ -184,17 +218,6 @@ def check_grown(listing: RunListing, key: StreamKey, sources: Sequence[SourceFil
     for file in now.values():
         if file.name.seqno < last_seqno:
             raise SourceChangedError("file came while later ones were read", path=file.path.name)
-
-
-def _is_of(entry: CommittedSource, source: SourceFile) -> bool:
-    """Whether a store's entry is of a source as it was measured."""
-    identity = source.identity
-    return (entry.name, entry.size_bytes, entry.mtime_ns, entry.ctime_ns) == (
-        source.name,
-        source.counted_bytes,
-        identity.mtime_ns,
-        identity.ctime_ns,
-    )
 
 
 def _measure_growing(file: FrameFile, n_known: int) -> SourceFile:

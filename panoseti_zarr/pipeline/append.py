@@ -23,6 +23,7 @@ from panoseti_zarr.core.append import (
     plan_chunks,
     plan_reread,
     reconcile,
+    source_gone,
 )
 from panoseti_zarr.core.names import parse_run_name
 from panoseti_zarr.errors import StopRequestedError
@@ -118,6 +119,8 @@ class Append:
         What was committed; ``n_bytes`` of PFF.
     n_available : int
         Frames that the files hold, once `run` has looked.
+    has_compared : bool
+        All that is committed is what the files have; False as long as some of them are missing.
     run_config : dict
         The run's configuration files.
     """
@@ -133,6 +136,7 @@ class Append:
         self.n_new_frames = 0
         self.n_bytes = 0
         self.n_available = 0
+        self.has_compared = False
         self.run_config = read_run_config(order.listing.path)
         self._order = order
         self._listing = order.listing
@@ -164,6 +168,12 @@ class Append:
         stop_at : callable, optional
             Of the committed and the available frames, up to which the store shall have them;
             without it all.
+
+        Raises
+        ------
+        SourceChangedError
+            A frame could not keep its place, or the store cannot be closed: files whose frames
+            are committed differ, or are gone.
         """
         state = self._writer.state
         n_committed = state.n_frames if state else 0
@@ -173,12 +183,15 @@ class Append:
         time_chunk = self.layout.chunk_frames
         rereads = plan_reread(self._sources, found.reread, time_chunk)
         self._run(compare_chunk, rereads, lambda _: None)
+        self.has_compared = not found.removed
         self.n_available = n_stop = found.n_available
         if stop_at is not None:
             n_stop = stop_at(n_committed, found.n_available)
         has_new = n_stop > n_committed
         is_closed = state is not None and state.closed
-        if found.is_removed or not (has_new or (close and not is_closed)):
+        if found.removed and close and not is_closed:
+            raise source_gone(found.removed)
+        if found.removed or not (has_new or (close and not is_closed)):
             return False
         # A partial chunk at the end is written also where the stream does not close: what could
         # be read is there for its readers, and a longer chunk replaces it.
@@ -226,7 +239,7 @@ class Append:
                 if document["node_type"] == "array"
             },
             staging=str(self._writer.staging),
-            max_read_bytes=self._order.settings.chunk_size_mb * 1_000_000,
+            max_read_bytes=self._order.settings.chunk_size_bytes,
             n_encoding=capped(self._order.settings.blosc_threads),
         )
 

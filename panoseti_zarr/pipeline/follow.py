@@ -71,14 +71,14 @@ def follow_stream(
         append = Append(order, writer, sources, check, grown)
         layout = append.layout
         inner_frames = layout.piece_frames if layout.is_sharded else 0
-        is_changed = append.run(
+        append.run(
             close=False,
             stop_at=lambda n_committed, n_available: visible_stop(
                 n_committed, n_available, layout.chunk_frames, inner_frames, with_tail=with_tail
             ),
         )
-        if is_changed:
-            growing.committed(key, sources)
+        if writer.state is not None and append.has_compared:
+            growing.compared(key, writer.state.source_files)
         if measured.problem is not None:
             raise measured.problem
         n_frames = writer.state.n_frames if writer.state else 0

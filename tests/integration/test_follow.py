@@ -23,6 +23,7 @@ from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 from panoseti_zarr.io.simulate.defects import BrokenHeader
 from panoseti_zarr.model import PRODUCTS
+from panoseti_zarr.pipeline import append as append_module
 
 N_FRAMES = 300
 FRAME_BYTES = PRODUCTS["img16"].today_frame_bytes
@@ -224,6 +225,75 @@ def test_a_file_that_shrinks_or_is_replaced(tmp_path):
     with pytest.raises(SourceChangedError, match="was committed with other images"):
         recording.follow()
     (recording.run / "aside").rename(recording.file())
+    assert_like_converted(recording, tmp_path)
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_file_that_is_written_anew(tmp_path, is_finished):
+    """One that was seen shorter, or gone, is compared: it did not just grow, whatever its inode."""
+    recording = record(tmp_path)
+    recording.write(64 * FRAME_BYTES + 1_000)
+    assert recording.follow(with_tail=False).n_frames == 64
+    recording.file().write_bytes(b"")
+    recording.look()
+    recording.write(100 * FRAME_BYTES)
+    rewrite(recording.file(), 11 * FRAME_BYTES - 1)
+    recording.look()
+    with pytest.raises(SourceChangedError, match="frame 10 of the store"):
+        recording.close() if is_finished else recording.follow()
+    rewrite(recording.file(), 11 * FRAME_BYTES - 1)
+    assert_like_converted(recording, tmp_path)
+
+
+def test_several_files_are_read_again_after_a_restart(tmp_path):
+    """Also where the first rounds see a part of them only, and have nothing to do."""
+    recording = record(tmp_path, files_of=100)
+    recording.write(1 << 30)
+    recording.write(50 * FRAME_BYTES, 1)
+    recording.look()
+    recording.look(SETTLE_S)
+    assert recording.follow().n_frames == 149
+    recording.restart()
+    rewrite(recording.file(), 11 * FRAME_BYTES - 1)
+    recording.follow()
+    recording.write(50 * FRAME_BYTES, 1)
+    recording.look(SETTLE_S)
+    with pytest.raises(SourceChangedError, match="frame 10 of the store"):
+        recording.follow()
+    rewrite(recording.file(), 11 * FRAME_BYTES - 1)
+    assert_like_converted(recording, tmp_path)
+
+
+def test_a_file_is_compared_once_though_nothing_comes_of_it(tmp_path, monkeypatch):
+    """After a restart, while what grows has no good header: the comparison need not be repeated."""
+    recording = record(tmp_path)
+    recording.write(90 * FRAME_BYTES + 1_000)
+    recording.follow()
+    recording.restart()
+    rereads = []
+    compare = append_module.compare_chunk
+    monkeypatch.setattr(
+        append_module, "compare_chunk", lambda job: rereads.append(job.plan.index) or compare(job)
+    )
+    for _ in range(3):
+        with recording.file().open("ab") as file:
+            file.write(bytes(FRAME_BYTES))
+        assert recording.follow().n_frames == 90
+    assert rereads == [0, 1]
+
+
+def test_committed_files_that_are_gone_at_the_close(tmp_path):
+    """The stream does not close without them: the store stays as it was, and goes on with them."""
+    recording = record(tmp_path, files_of=100)
+    recording.finish()
+    for _ in range(3):
+        recording.look(SETTLE_S)
+    assert recording.follow().n_frames == N_FRAMES - 1
+    recording.file(1).rename(tmp_path / "aside")
+    with pytest.raises(SourceChangedError, match=r"seqno_1.*, whose frames are committed, is gone"):
+        recording.close()
+    assert not read_state(recording.store).closed
+    (tmp_path / "aside").rename(recording.file(1))
     assert_like_converted(recording, tmp_path)
 
 
