@@ -53,6 +53,11 @@ class Child:
         self._process: subprocess.Popen[str] | None = None
         self._is_closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Nothing is begun any more."""
+        return self._is_closed
+
     def run(self, words: Sequence[str], timeout_s: float) -> Ended | None:
         """Run a command to its end; None once this is closed.
 

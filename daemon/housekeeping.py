@@ -61,6 +61,8 @@ class Housekeeper:
         self._child.close()
 
     def _make(self, wanted: MakeHousekeeping) -> None:
+        if self._child.is_closed:
+            return
         started_s = time.monotonic()
         try:
             document = self._make_if_missing(wanted)
@@ -101,6 +103,8 @@ class Housekeeper:
         ended = self._child.run(words, MOST_S)
         if ended is None:
             return None
+        if ended.is_late:
+            raise TransientIOError(f"it took longer than {MOST_S:g} s")
         try:
             document: dict[str, Any] = json.loads(ended.stdout)
         except ValueError:

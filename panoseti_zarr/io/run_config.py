@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.core.credentials import without_secrets
+from panoseti_zarr.errors import SourceChangedError, declared_errors
 from panoseti_zarr.io.reader import open_source
 
 MAX_FILE_BYTES = 16 * 1024
@@ -29,14 +30,15 @@ def read_run_config(run: Path) -> dict[str, Any]:
     Raises
     ------
     TransientIOError
-        A file cannot be read for now.
+        The directory or a file cannot be read for now.
     """
-    return {
-        name: _describe(run / name)
-        for name in sorted(os.listdir(run))
-        if name.endswith(".json") and name.isprintable() and not name.startswith(".")
-        if stat.S_ISREG(os.stat(run / name, follow_symlinks=False).st_mode)
-    }
+    with declared_errors("reading the run's configuration"), os.scandir(run) as entries:
+        names = sorted(entry.name for entry in entries if _is_config(entry))
+    documents = {}
+    for name in names:
+        with contextlib.suppress(SourceChangedError):  # gone since the listing
+            documents[name] = _describe(run / name)
+    return documents
 
 
 def max_file_bytes(run_config: dict[str, Any]) -> int:
@@ -47,6 +49,12 @@ def max_file_bytes(run_config: dict[str, Any]) -> int:
     data_config = run_config.get("data_config.json")
     size_mb = data_config.get("max_file_size_mb", 0) if isinstance(data_config, dict) else 0
     return int(size_mb * 1e6) if isinstance(size_mb, int | float) and 0 < size_mb < 1e9 else 0
+
+
+def _is_config(entry: os.DirEntry[str]) -> bool:
+    name = entry.name
+    is_named_so = name.endswith(".json") and name.isprintable() and not name.startswith(".")
+    return is_named_so and entry.is_file(follow_symlinks=False)
 
 
 def _describe(path: Path) -> Any:

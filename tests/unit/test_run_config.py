@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from panoseti_zarr.errors import TransientIOError
 from panoseti_zarr.io.run_config import MAX_FILE_BYTES, max_file_bytes, read_run_config
 
 
@@ -60,6 +61,12 @@ def test_only_regular_json_files_are_read(tmp_path):
     (tmp_path / ".hidden.json").write_text("{}")
     (tmp_path / "hk.pff").write_text("{}")
     assert read_run_config(tmp_path) == {"real.json": {}}
+
+
+def test_a_directory_that_is_gone_is_tried_again_later(tmp_path):
+    """As whatever else the system refuses, and not as an error of its own kind."""
+    with pytest.raises(TransientIOError, match="reading the run's configuration: No such file"):
+        read_run_config(tmp_path / "gone.pffd")
 
 
 @pytest.mark.parametrize(
