@@ -120,4 +120,4 @@ class ClusterLink:
         try:
             executor.close()
         except Exception as error:  # noqa: BLE001 - it is given up anyway
-            get_logger().warning("task.crashed", task="closing the executor", exc_info=error)
+            get_logger().error("task.crashed", task="closing the executor", exc_info=error)

@@ -58,7 +58,7 @@ def ask_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild: boo
         temporary.replace(directory / name)
     except OSError as error:
         raise InputError(
-            f"cannot leave a request: {error.strerror}; ask as the service's user, once it has run",
+            f"cannot leave a request: {error.strerror}; ask with sudo, once the service has run",
             path=str(directory),
         ) from None
 

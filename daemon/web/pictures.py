@@ -37,7 +37,7 @@ class Pictures:
 
 
 def list_pictures(directory: Path, known: Pictures) -> Pictures:
-    """List the images ``{run}.{stream}.zarr.png`` and the like.
+    """List the images ``{run}.{stream}.png`` and the like.
 
     What is known is given back where the directory did not change. It does when a file is made,
     renamed or removed in it: images are replaced, never written to in place.

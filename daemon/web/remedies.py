@@ -53,7 +53,7 @@ _DIFFERS = "Nothing was altered. Find out which is right, the store or the files
 
 
 def find_remedy(run: str, stream: dict[str, Any], config: str | None) -> Remedy | None:
-    """Say what mends a stream, as the tables of README.md do.
+    """Say what mends a stream, as the table in docs/operate.md does.
 
     Parameters
     ----------
@@ -89,8 +89,12 @@ def find_remedy(run: str, stream: dict[str, Any], config: str | None) -> Remedy 
 
 
 def retry_command(run: str, config: str | None, *, rebuild: bool = False) -> str:
-    """Return the command that has a run tried again, quoted for a shell."""
-    words = ["panoseti-zarr", "retry"]
+    """Return the command that has a run tried again, quoted for a shell.
+
+    With ``sudo`` for the service of a machine, whose state directory is not the user's.
+    """
+    words = ["sudo"] if config == _STANDARD_CONFIG else []
+    words += ["panoseti-zarr", "retry"]
     if config not in (None, _STANDARD_CONFIG):
         words += ["--config", str(config)]
     words += ["--rebuild"] if rebuild else []

@@ -177,7 +177,10 @@ class PffToZarrConfig(Section):
         default=8, description="Chunks (count) that are encoded at once, at most the CPUs."
     )
     chunk_size_mb: int = Field(
-        default=50, ge=1, le=100_000, description="The most that a task reads at once, MB (10^6 B)."
+        default=50,
+        ge=1,
+        le=100_000,
+        description="The most that a task reads at once, MB (10^6 B); more than 5 changes nothing.",
     )
     checksum: bool = Field(
         default=True, description="Whether each chunk carries a crc32c checksum."
@@ -232,7 +235,8 @@ class BaselineSubtractConfig(Section):
         default=8192,
         ge=1,
         le=500_000,
-        description="Frames (count) that a task computes on at once.",
+        description="Frames (count) that a task computes on at once, at most; more than 4096 "
+        "concerns the statistics of pulse height alone.",
     )
     ph_sigma_threshold: float = Field(
         default=5, ge=0, le=1e6, description="Pulse height: pixels above this many sigma are kept."

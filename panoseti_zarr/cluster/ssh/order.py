@@ -21,7 +21,7 @@ SILENCE_S = 30.0
 GRACE_S = 5.0
 """How long these may take to end by themselves; then they are killed."""
 
-_SAME_EVERYWHERE = ("panoseti-zarr", "distributed", "dask", "tensorstore")
+_SAME_EVERYWHERE = ("panoseti-zarr", "distributed", "dask", "numcodecs")
 
 
 @dataclass(frozen=True)
