@@ -157,7 +157,30 @@ def swap_in(new: Path, place: Path, aside: Path) -> None:
     reached("swap.in_place")
     sync_directory(place.parent)
     reached("swap.durable")
-    remove_tree(new)
+    # What cannot be removed now (NFS keeps what is open) is removed by `finish_swap`.
+    with contextlib.suppress(OSError):
+        remove_tree(new)
+
+
+def finish_swap(place: Path, *leftovers: Path) -> None:
+    """Finish what a `swap_in` that was killed or failed left.
+
+    Parameters
+    ----------
+    place : Path
+        Where the finished directory belongs.
+    leftovers : Path
+        The hidden names that it used, ``aside`` first: what was set aside is put back where
+        nothing took its place; all else is removed, once what is in place is there for good.
+    """
+    there = [path for path in leftovers if os.path.lexists(path)]
+    if not there:
+        return
+    if there[0] == leftovers[0] and not os.path.lexists(place):
+        there.pop(0).rename(place)
+    sync_directory(place.parent)
+    for path in there:
+        remove_tree(path)
 
 
 def _exchange(first: Path, second: Path) -> None:

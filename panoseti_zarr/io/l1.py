@@ -126,7 +126,7 @@ def subtract_chunk(
     subtraction = _subtraction(job, windows, baseline, start, stop)
     attempt, folder = new_attempt(job.staging)
     with declared_errors(f"writing chunk {index}"):
-        os.makedirs(folder)
+        os.mkdir(folder)
         with new_chunk(staged_path(folder, "images"), job.image_document) as chunk:
             for first, images in image_runs(job, start, stop):
                 out = scratch("residuals", images.shape, PIXEL_DTYPE)

@@ -8,7 +8,6 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import uuid
@@ -21,10 +20,12 @@ from panoseti_zarr.errors import (
     InputError,
     StoreLockedError,
     TransientIOError,
+    is_missing,
 )
 from panoseti_zarr.io.chunk_files import staged_path
 from panoseti_zarr.io.durable import (
     ensure_directory,
+    finish_swap,
     remove_tree,
     swap_in,
     sync_directory,
@@ -72,17 +73,12 @@ class L1Builder:
         self.new_path = path.with_name(f".{path.name}.new")
         self.staging = path.with_name(f".{path.name}.staging")
         self._aside = path.with_name(f".{path.name}.old")
-        self._hidden = (self.staging, self.new_path, self._aside)
+        self._hidden = (self._aside, self.new_path, self.staging)
         self._documents: dict[str, Json] = {}
 
     def sweep(self) -> None:
         """Remove what an earlier or this builder left; put back a store that was set aside."""
-        if self._aside.exists() and not self.path.exists():
-            self._aside.rename(self.path)
-        # A killed builder's last rename is durable before what it replaced is removed.
-        sync_directory(self.path.parent)
-        for leftover in self._hidden:
-            remove_tree(leftover)
+        finish_swap(self.path, *self._hidden)
 
     def has_leftovers(self) -> bool:
         """Say whether a builder that was killed left anything, or one is at work."""
@@ -194,7 +190,7 @@ def _check_readable(path: Path) -> None:
     try:
         (path / ZARR_JSON).read_bytes()
     except OSError as error:
-        if error.errno == errno.EIO:
+        if not is_missing(error):
             raise TransientIOError(
                 f"cannot read the L1 store: {error.strerror}", path=str(path)
             ) from None

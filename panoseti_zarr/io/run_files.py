@@ -19,6 +19,7 @@ from panoseti_zarr.core.credentials import without_secrets, without_secrets_in_t
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.durable import (
     ensure_directory,
+    finish_swap,
     open_directory,
     remove_tree,
     swap_in,
@@ -111,11 +112,11 @@ def write_side_files(
     OSError
         A file cannot be read, or a copy not be written.
     """
+    aside, new = (place.with_name(f".{place.name}.{end}") for end in ("old", "new"))
+    finish_swap(place, aside, new)
     before = read_manifest(place)
     if before is None and os.path.lexists(place):
         raise InputError("something else is where the run's files shall be", path=str(place))
-    new = place.with_name(f".{place.name}.new")
-    remove_tree(new)
     ensure_directory(new)
     try:
         entries = [_copy(run, file, new) for file in files]
@@ -129,7 +130,7 @@ def write_side_files(
         }
         write_file(new / MANIFEST, json.dumps(manifest, indent=2).encode())
         sync_tree(new)
-        swap_in(new, place, place.with_name(f".{place.name}.old"))
+        swap_in(new, place, aside)
     finally:
         remove_tree(new)
 

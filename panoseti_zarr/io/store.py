@@ -23,6 +23,7 @@ from panoseti_zarr.errors import (
 )
 from panoseti_zarr.io.chunk_files import staged_path
 from panoseti_zarr.io.durable import (
+    finish_swap,
     make_directories,
     open_directory,
     remove_tree,
@@ -77,8 +78,6 @@ class L0Writer:
 
     def recover(self) -> None:
         """Drop what was not committed (step 0 of the protocol)."""
-        if self._aside.exists() and not self._place.exists():
-            self._aside.rename(self._place)
         self.sweep()
         reached("recover.swept")
         try:
@@ -111,7 +110,7 @@ class L0Writer:
             self._has_begun = True
 
     def sweep(self) -> None:
-        """Leave nothing staged, and no store half made."""
+        """Leave nothing staged, no store half made, and none set aside."""
         with contextlib.suppress(FileNotFoundError), open_directory(self.staging) as fd:
             lock_directory(fd, self._place.name)
         # Out of the way of late tasks first: they would add to what is being removed.
@@ -123,8 +122,7 @@ class L0Writer:
         with contextlib.suppress(OSError):
             self.staging.parent.rmdir()
         remove_tree(self._new_path)
-        remove_tree(self._hidden)
-        remove_tree(self._aside)
+        finish_swap(self._place, self._aside, self._hidden)
 
     def leave(self) -> None:
         """Sweep at the end; what cannot be swept now is swept by the next start."""

@@ -103,7 +103,8 @@ def write_chunk(job: ChunkJob) -> StagedChunk:
     folder = os.path.join(job.staging, attempt)
     frames = FrameReader(plan, PRODUCTS[job.product], job.max_read_bytes)
     with declared_errors(f"writing chunk {plan.index}"):
-        os.makedirs(folder)
+        # Not those above it: where they are gone a file system is not mounted, or the work over.
+        os.mkdir(folder)
         with new_chunk(
             staged_path(folder, IMAGES), job.documents[IMAGES], _encoding_slots(job.n_encoding)
         ) as chunk:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -179,6 +180,23 @@ def test_what_a_run_has_no_more_is_kept(run, tmp_path):
     assert (again.files / "log.txt").exists()
     assert again.table == made.table
     assert is_housekeeping_made(run, tmp_path / "l1")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_exchange_that_was_killed(run, tmp_path, is_there):
+    """Where names cannot be exchanged: what was put aside is put back, or else removed."""
+    made = make_housekeeping(run, tmp_path / "l1")
+    files = tmp_path / "l1" / f"{run.name}.files"
+    files.rename(files.with_name(f".{files.name}.old"))
+    if is_there:
+        make_housekeeping(run, tmp_path / "l1")
+        shutil.copytree(files, files.with_name(f".{files.name}.old"), dirs_exist_ok=True)
+    (run / "log.txt").unlink()
+    (run / "more.json").write_text("{}")
+    again = make_housekeeping(run, tmp_path / "l1")
+    assert again.n_files == made.n_files + 1
+    assert (files / "log.txt").exists()
+    assert not [path for path in files.parent.iterdir() if path.suffix in (".old", ".new")]
 
 
 @pytest.mark.parametrize("content", [None, b""])

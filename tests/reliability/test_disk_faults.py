@@ -201,6 +201,25 @@ def test_a_rebuild_that_cannot_take_its_place(night, place):
     night.assert_finished(l0_dir)
 
 
+def test_a_rebuild_that_fails_between_two_renames(night, place):
+    """Where names cannot be exchanged, an error in that moment loses neither store."""
+    require_strace()
+    l0_dir = place / "l0"
+    ingest(night.run, l0_dir, SETTINGS)
+    id_before = read_state(l0_dir / night.name).store_id
+    hidden = str(l0_dir / f".{night.name}.rebuilt")
+    told = [
+        rebuild_with(
+            night, l0_dir, "renameat2:error=EINVAL", f"rename:error=EIO:when={when}", path=hidden
+        )
+        for when in (1, 2)  # as below
+    ]
+    assert any("taking the store's place failed" in one.get("message", "") for one in told)
+    if all("failed" in one for one in told):
+        assert read_state(l0_dir / night.name).store_id == id_before
+    night.assert_finished(l0_dir)
+
+
 def test_a_rebuild_where_names_cannot_be_exchanged(night, place):
     """The old store is put aside first; killed in that moment, the next start puts it back."""
     require_strace()

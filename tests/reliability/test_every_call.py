@@ -11,6 +11,9 @@ from traces import require_strace
 CALLS = ("fsync", "rename", "renameat", "mkdir", "mkdirat", "rmdir", "unlinkat",
          "write", "writev", "flock", "ftruncate", "pwrite64")  # fmt: skip
 
+TIDYING = {"unlinkat"}
+"""Of what lies hidden and is swept at the next start, where it fails."""
+
 pytestmark = [pytest.mark.usefixtures("long_form"), pytest.mark.timeout(3600)]
 
 
@@ -91,4 +94,4 @@ def test_each_call_fails(short_night, place, call, scenario, count):
         shutil.rmtree(l0_dir)
         when += 1
     count(n_failed=n_failed)
-    assert n_failed > 0
+    assert n_failed > 0 or call in TIDYING
