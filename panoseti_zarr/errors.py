@@ -125,6 +125,11 @@ def from_os_error(error: OSError, doing: str) -> PanosetiZarrError:
     return TransientIOError(text, path=path)
 
 
+def is_missing(error: OSError) -> bool:
+    """Whether what was to be read is not there, or no file; else it cannot be read for now."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+
+
 def one_line(text: str) -> str:
     r"""Return ``text`` with every control character escaped, so that it stays one log line.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from panoseti_zarr.errors import TransientIOError
+from panoseti_zarr.errors import TransientIOError, declared_errors
 
 _TOKEN_PREFIX = ".panoseti-zarr-token-"  # noqa: S105 - a file's name
 _REST_S = 60.0
@@ -71,12 +71,15 @@ def lay_tokens(places: SharedPlaces) -> Iterator[Sight]:
     Raises
     ------
     TransientIOError
-        A directory cannot be written here.
+        A directory cannot be looked at or written here.
     """
     with contextlib.ExitStack() as stack:
         tokens: dict[str, str] = {}
-        for directory in dict.fromkeys(map(_nearest, places.outputs)):
-            _sweep(directory)
+        with declared_errors("looking at the output directories"):
+            directories = list(dict.fromkeys(map(_nearest, places.outputs)))
+            for directory in directories:
+                _sweep(directory)
+        for directory in directories:
             content = uuid.uuid4().hex
             path = directory / f"{_TOKEN_PREFIX}{uuid.uuid4().hex}"
             stack.callback(path.unlink, missing_ok=True)

@@ -118,8 +118,9 @@ def reconcile(
     """
     found = {source.seqno: source for source in sources}
     n_available = sum(source.n_frames for source in sources)
-    last_seqno = max((entry.seqno for entry in committed), default=-1)
-    gone = [entry for entry in committed if entry.seqno not in found]
+    # A file without a whole frame holds nothing that could be misplaced or missed.
+    last_seqno = max((entry.seqno for entry in committed if entry.n_frames), default=-1)
+    gone = [entry for entry in committed if entry.n_frames and entry.seqno not in found]
     if gone:
         if all(source.seqno <= last_seqno for source in sources):
             return Reconciled(n_committed, removed=gone[0].name, reread=())
@@ -132,9 +133,11 @@ def reconcile(
             )
     reread = []
     for entry in committed:
+        if entry.seqno not in found:
+            continue
         source = found[entry.seqno]
         stop = min(entry.first_frame + entry.n_frames, n_committed)
-        _check_length(entry, source, is_last=entry.seqno == last_seqno)
+        _check_length(entry, source, is_last=entry.seqno >= last_seqno)
         is_other = _differs(entry, source) and entry.seqno not in grown
         if is_other and stop > entry.first_frame:
             reread.append((entry.first_frame, stop))

@@ -13,6 +13,9 @@ MAX_RUN_NAME_BYTES = 200
 
 MAX_MODULE = 254
 
+MAX_SEQNO = 99_999
+"""Each missing seqno below the highest one is listed in a store's ``gaps``."""
+
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _START = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d)[:_-](\d\d)[:_-](\d\d(?:\.\d+)?)Z", re.ASCII)
 
@@ -107,6 +110,8 @@ def parse_frame_file_name(name: str) -> FrameFileName | None:
     module, seqno = (_number(parts, key) for key in ("module", "seqno"))
     if module > MAX_MODULE:
         raise CorruptDataError(f"module {module} is above {MAX_MODULE}")
+    if seqno > MAX_SEQNO:
+        raise CorruptDataError(f"seqno {seqno} is above {MAX_SEQNO}")
     bytes_per_pixel = _number(parts, "bpp") if "bpp" in parts else None
     if bytes_per_pixel not in (None, product.dtype.itemsize):
         raise CorruptDataError(

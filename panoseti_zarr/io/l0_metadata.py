@@ -10,7 +10,7 @@ from typing import Any
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.append import CommittedSource
-from panoseti_zarr.errors import InputError
+from panoseti_zarr.errors import InputError, TransientIOError, is_missing
 from panoseti_zarr.io.zarr_metadata import (
     ZARR_JSON,
     Json,
@@ -79,12 +79,15 @@ def read_state(store: Path) -> L0State:
         There is no store, or not one of ours.
     CorruptDataError
         It is ours, but its root document is not whole.
+    TransientIOError
+        It cannot be read for now.
     """
     try:
         with open(store / ZARR_JSON, "rb") as file:
             return parse_state(file.read(), str(store))
     except OSError as error:
-        raise InputError(f"cannot read the L0 store: {error.strerror}", path=str(store)) from None
+        kind = InputError if is_missing(error) else TransientIOError
+        raise kind(f"cannot read the L0 store: {error.strerror}", path=str(store)) from None
 
 
 def parse_state(root: bytes, store: str) -> L0State:

@@ -15,7 +15,13 @@ from panoseti_zarr.core.names import (
     missing_seqnos,
     parse_frame_file_name,
 )
-from panoseti_zarr.errors import CorruptDataError, InputError, from_os_error, one_line
+from panoseti_zarr.errors import (
+    CorruptDataError,
+    InputError,
+    TransientIOError,
+    from_os_error,
+    one_line,
+)
 from panoseti_zarr.model import Identity, StreamKey
 
 Refused = tuple[str, StreamKey | None, str]
@@ -97,14 +103,15 @@ def list_run(
         Directories whose frame files are the run's too. Of two files of one name, a file and its
         copy, the longer one counts, the run's own where they are alike.
     only : StreamKey, optional
-        Look at the files of this stream alone.
+        Look at the files of this stream alone; one that cannot be looked at for now is an error
+        then, and refused else.
 
     Raises
     ------
     InputError
         The directory is not there, is no directory, or may not be read.
     TransientIOError
-        It cannot be read for now.
+        It, or a file of ``only``, cannot be read for now.
     CorruptDataError
         Its name cannot safely become part of other names.
     """
@@ -159,6 +166,11 @@ def _frame_file(
     except CorruptDataError as error:
         refused.append((name, parsed.key if parsed else None, error.message))
         return None
+    except TransientIOError as error:
+        if only is not None:
+            raise
+        refused.append((name, parsed.key if parsed else None, error.message))
+        return None
 
 
 def _look_at(run: Path, name: str, parsed: FrameFileName) -> FrameFile | None:
@@ -174,8 +186,10 @@ def _look_at(run: Path, name: str, parsed: FrameFileName) -> FrameFile | None:
         if os.path.islink(path):
             raise CorruptDataError("is a link that leads nowhere") from None
         return None
-    except (OSError, RuntimeError) as error:
+    except (PermissionError, RuntimeError) as error:
         raise CorruptDataError(f"cannot be looked at: {error}") from None
+    except OSError as error:
+        raise from_os_error(error, "cannot be looked at") from None
     if not stat.S_ISREG(status.st_mode):
         raise CorruptDataError("is not a regular file")
     return FrameFile(path, parsed, identity_of(status))

@@ -112,6 +112,9 @@ def test_places_that_cannot_be_used_here(tmp_path):
     unwritable = lay_tokens(SharedPlaces((Path("/proc/1"),)))
     with pytest.raises(TransientIOError, match="cannot write here"), unwritable:
         pass
+    nameless = lay_tokens(SharedPlaces((Path("/", "x" * 300),)))
+    with pytest.raises(TransientIOError, match="looking at the output directories"), nameless:
+        pass
 
 
 def test_tokens_of_killed_processes_are_swept(tmp_path):

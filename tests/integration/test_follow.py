@@ -22,6 +22,7 @@ from panoseti_zarr.io import growing as growing_module
 from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 from panoseti_zarr.io.simulate.defects import BrokenHeader
+from panoseti_zarr.io.verify import verify_store
 from panoseti_zarr.model import PRODUCTS
 from panoseti_zarr.pipeline import append as append_module
 
@@ -83,6 +84,7 @@ def test_whole_chunks_alone(tmp_path):
     assert told.next_chunk_bytes == 2 * 64 * FRAME_BYTES + 492
     recording.write(20 * FRAME_BYTES)
     assert recording.follow(with_tail=False).n_frames == 64
+    assert verify_store(recording.store).ok
     assert recording.follow().n_frames == 84
     assert_like_converted(recording, tmp_path)
 

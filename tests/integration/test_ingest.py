@@ -1,5 +1,6 @@
 """A stream to its L0 store: round trips, going on, opening again, and what is refused."""
 
+import errno
 import json
 import os
 import shutil
@@ -26,9 +27,12 @@ from panoseti_zarr.errors import (
     SourceChangedError,
     StopRequestedError,
     StoreLockedError,
+    TransientIOError,
 )
 from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.io.lock import store_lock
+from panoseti_zarr.io.reader import check_unchanged
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 from panoseti_zarr.io.simulate.defects import (
     BrokenHeader,
@@ -40,6 +44,7 @@ from panoseti_zarr.io.simulate.defects import (
     ZeroFrames,
 )
 from panoseti_zarr.model import PRODUCTS
+from panoseti_zarr.pipeline import append
 
 
 def simulate(root, n_frames=200, *, product="img16", files_of=0, **options):
@@ -312,6 +317,47 @@ def test_stop_keeps_what_is_committed(tmp_path):
     assert result.n_new_frames == 1000 - n_committed
     undisturbed = ingest(run, tmp_path / "other").store_path
     assert chunk_digests(store) == chunk_digests(undisturbed)
+
+
+def test_nothing_is_staged_without_a_writer(tmp_path, monkeypatch):
+    """A task that comes late, or to a host without the file system, makes no directories."""
+    made = {}
+    work = append.write_chunk
+
+    def late(job):
+        made["job"] = job
+        return work(job)
+
+    monkeypatch.setattr(append, "write_chunk", late)
+    ingest(simulate(tmp_path), tmp_path / "l0", SMALL_CHUNKS)
+    assert not (tmp_path / "l0" / ".staging").exists()
+    with pytest.raises(TransientIOError, match="No such file"):
+        work(made["job"])
+    assert not (tmp_path / "l0" / ".staging").exists()
+
+
+@pytest.mark.parametrize("what", ["source", "root"])
+def test_what_cannot_be_looked_at_for_now_is_tried_again(tmp_path, monkeypatch, what):
+    """A network file system that stumbles puts no stream in quarantine."""
+    run, stat = simulate(tmp_path), os.stat
+    store = ingest(run, tmp_path / "l0", SMALL_CHUNKS).store_path
+    listing, n_files = list_run(run), len(frame_files(run))
+    if what == "root":
+        (store / "zarr.json").unlink()
+        (store / "zarr.json").symlink_to("zarr.json")
+        with pytest.raises(TransientIOError, match="cannot read the L0 store"):
+            read_state(store)
+        return
+
+    def stumble(path, *args, **options):
+        if str(path).endswith(".pff"):
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", stumble)
+    with pytest.raises(TransientIOError, match="cannot be looked at: Stale file handle"):
+        check_unchanged(listing, *listing.keys)
+    assert len(list_run(run).refused) == n_files + len(listing.empty_files)
 
 
 def test_leftovers_of_a_crash_are_dropped(tmp_path):

@@ -133,6 +133,16 @@ def test_deleted_sources_are_no_error():
     assert reconcile(committed(*files), 10, files[1:]).removed == files[0].name
 
 
+def test_files_without_a_frame_hold_nothing_up():
+    """A stub that is committed may be gone, or be whole later, where no frame follows it."""
+    before = committed(source(0, 5), source(1, 0, 3), source(2, 0, 3))
+    assert reconcile(before, 5, [source(0, 5), source(1, 5), source(2, 0, 3)]).n_available == 10
+    assert reconcile(before, 5, [source(0, 5), source(3, 5)]).n_available == 10
+    later = committed(source(0, 5), source(1, 0, 3), source(2, 5))
+    with pytest.raises(SourceChangedError, match="had 0 frames"):
+        reconcile(later, 10, [source(0, 5), source(1, 5), source(2, 5)])
+
+
 def test_rereads_stop_at_chunk_boundaries():
     """A range that is compared is cut at the chunks of the store."""
     plans = plan_reread([source(0, 25)], [(3, 25)], 10)

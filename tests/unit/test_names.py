@@ -54,6 +54,7 @@ def test_other_names_are_no_frame_files(name):
     [
         ("dp_img32.module_1.seqno_0.pff", "unknown data product"),
         ("dp_img16.module_255.seqno_0.pff", "above 254"),
+        ("dp_img16.module_1.seqno_20240725.pff", "above 99999"),
         ("dp_img16.module_1.seqno_x.pff", "seqno 'x'"),
         ("dp_img16.module_1.pff", "seqno ''"),
         ("dp_img16.seqno_0.pff", "module ''"),

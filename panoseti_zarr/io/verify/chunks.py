@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from panoseti_zarr.errors import InputError, TransientIOError, from_os_error
+from panoseti_zarr.errors import InputError, TransientIOError, from_os_error, is_missing
 from panoseti_zarr.io.verify.nodes import StoreDescription, metadata_paths
 from panoseti_zarr.io.verify.report import Difference
 from panoseti_zarr.model import ArraySpec
@@ -38,7 +38,9 @@ def list_store_files(store: Path) -> dict[str, int]:
     Raises
     ------
     InputError
-        When a directory cannot be listed.
+        When the store is gone.
+    TransientIOError
+        When a directory cannot be listed for now.
     """
     sizes: dict[str, int] = {}
     folders = [store]
@@ -53,6 +55,8 @@ def list_store_files(store: Path) -> dict[str, int]:
                         size = entry.stat(follow_symlinks=False).st_size
                         sizes[Path(entry.path).relative_to(store).as_posix()] = size
         except OSError as error:
+            if not is_missing(error):
+                raise from_os_error(error, "listing the store") from error
             raise InputError(str(from_os_error(error, "listing the store"))) from error
     return sizes
 

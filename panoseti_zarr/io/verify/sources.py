@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panoseti_zarr.core.words import count
-from panoseti_zarr.errors import InputError, from_os_error
+from panoseti_zarr.errors import InputError, from_os_error, is_missing
 from panoseti_zarr.io.verify.layout import find_layout
 from panoseti_zarr.io.verify.metadata import ROOT
 from panoseti_zarr.io.verify.nodes import Source, StoreDescription
@@ -94,15 +94,17 @@ def observe_files(
     Raises
     ------
     InputError
-        When the directory cannot be listed.
+        When the directory is gone.
     TransientIOError
-        When a file cannot be read.
+        When it, or a file, cannot be read.
     """
     found: dict[str, ObservedFile] = {}
     for directory in (obs, *beside):
         try:
             names = os.listdir(directory)
         except OSError as error:
+            if not is_missing(error):
+                raise from_os_error(error, "cannot read the run") from error
             path = str(directory)
             raise InputError(f"cannot read the run: {error.strerror}", path=path) from error
         for name in names:
