@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.core.credentials import without_secrets
-from panoseti_zarr.errors import SourceChangedError, declared_errors
+from panoseti_zarr.errors import SourceChangedError, TransientIOError, declared_errors
 from panoseti_zarr.io.reader import open_source
 
 MAX_FILE_BYTES = 16 * 1024
@@ -25,7 +24,8 @@ def read_run_config(run: Path) -> dict[str, Any]:
     dict
         By file name: the document without user names and passwords in URLs, and without the
         values of keys that name a secret; for files over `MAX_FILE_BYTES`, and for those that are
-        not JSON, their ``size_bytes`` and ``sha256``.
+        not JSON, their ``size_bytes`` and ``sha256``; for those that this user may not read,
+        ``unreadable`` and why: no frame has to wait for them.
 
     Raises
     ------
@@ -36,8 +36,14 @@ def read_run_config(run: Path) -> dict[str, Any]:
         names = sorted(entry.name for entry in entries if _is_config(entry))
     documents = {}
     for name in names:
-        with contextlib.suppress(SourceChangedError):  # gone since the listing
+        try:
             documents[name] = _describe(run / name)
+        except SourceChangedError:  # gone since the listing
+            continue
+        except TransientIOError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            documents[name] = {"unreadable": error.__cause__.strerror}
     return documents
 
 

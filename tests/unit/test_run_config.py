@@ -1,7 +1,9 @@
 """A run's configuration files, as they are published in its stores."""
 
+import errno
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -67,6 +69,26 @@ def test_a_directory_that_is_gone_is_tried_again_later(tmp_path):
     """As whatever else the system refuses, and not as an error of its own kind."""
     with pytest.raises(TransientIOError, match="reading the run's configuration: No such file"):
         read_run_config(tmp_path / "gone.pffd")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch, number):
+    """One file with the rights of another user holds up no frame; a failing disk is waited for."""
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.json").write_text("{}")
+    opened = os.open
+
+    def refuse(path, *args, **options):
+        if str(path).endswith("b.json"):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    if number == errno.EIO:
+        with pytest.raises(TransientIOError, match=r"Input/output error.*b\.json"):
+            read_run_config(tmp_path)
+    else:
+        assert read_run_config(tmp_path)["b.json"] == {"unreadable": "Permission denied"}
 
 
 @pytest.mark.parametrize(
