@@ -206,7 +206,9 @@ def _quoted(value: Path | str) -> str:
 def _write(path: Path, text: str, tell: Tell) -> None:
     if path.exists() and path.read_text() == text:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text)
     temporary.chmod(0o644)

@@ -76,7 +76,11 @@ class Ledger:
 
     def volumes(self) -> tuple[tuple[str, str], ...]:
         """Return on which volumes data roots and output directories were when all was well."""
-        return tuple(self._db.execute("SELECT path, volume FROM places"))
+        try:
+            return tuple(self._db.execute("SELECT path, volume FROM places"))
+        except sqlite3.DatabaseError as error:
+            self._replace(f"{type(error).__name__}: {error}")
+            return ()
 
     def save(self, rows: list[Rows], volumes: tuple[tuple[str, str], ...]) -> None:
         """Write runs, as `rows_of` gives them, and volumes, in one transaction."""
@@ -154,7 +158,10 @@ class Ledger:
 
 
 def rows_of(run: Run, offset_ns: int) -> Rows:
-    """Return a run as the ledger's rows; nothing in them changes with the run."""
+    """Return a run as the ledger's rows; nothing in them changes with the run.
+
+    Whole numbers are cut to the 64 bits that SQLite has: a name may say that a run began in 2300.
+    """
     times = (getattr(run, name) for name in _TIMES)
     row = (
         *(getattr(run, name) for name in _RUN_COLUMNS),
@@ -164,7 +171,11 @@ def rows_of(run: Run, offset_ns: int) -> Rows:
         *(None if time_s is None else int(time_s * 1e9) + offset_ns for time_s in times),
     )
     streams = tuple(
-        (run.name, *(getattr(stream, name) for name in _STREAM_COLUMNS))
+        (run.name, *(_in_64_bits(getattr(stream, name)) for name in _STREAM_COLUMNS))
         for stream in run.streams.values()
     )
-    return row, streams
+    return tuple(map(_in_64_bits, row)), streams
+
+
+def _in_64_bits(value: Any) -> Any:
+    return max(-(2**63), min(value, 2**63 - 1)) if type(value) is int else value

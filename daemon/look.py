@@ -191,7 +191,9 @@ def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path
     l0_path = l0_dir / store_name(listing.name, key)
     l1_path = l1_dir / l1_store_name(listing.name, key)
     digest = stream_digest(listing, key)
-    if not os.path.lexists(l0_path):
+    try:
+        os.lstat(l0_path)
+    except (FileNotFoundError, NotADirectoryError):
         return StreamSeen(str(key), digest, Store.ABSENT)
     try:
         state = read_state(l0_path)

@@ -100,7 +100,8 @@ class Metrics:
     def counted(self, document: dict[str, Any]) -> None:
         """Show how much there is to do, out of a status document."""
         queue = document["queue"]
-        self._is_ready.set(document["service"]["phase"] == "running")
+        service = document["service"]
+        self._is_ready.set(service["phase"] == "running" and not service["waits_for"])
         self._backlog.set(queue["n_waiting"])
         self._behind.set(queue["n_behind_bytes"])
         for step in ("l0", "l1"):

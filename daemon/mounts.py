@@ -45,7 +45,8 @@ def mount_of(path: Path, table: Path = Path("/proc/self/mountinfo")) -> Mount:
     resolved = os.path.realpath(path)
     found = Mount()
     try:
-        lines = os.fsdecode(table.read_bytes()).splitlines()
+        # Not splitlines: a mount point's name may have a carriage return.
+        lines = os.fsdecode(table.read_bytes()).rstrip("\n").split("\n")
     except OSError:
         return found
     for line in lines:

@@ -55,6 +55,8 @@ def ask_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild: boo
     temporary = directory / f".{name}.tmp"
     try:
         temporary.write_text(json.dumps({"request": "retry", "run": run, "rebuild": rebuild}))
+        # Whatever the umask of who asks: the service must read it.
+        temporary.chmod(0o644)
         temporary.replace(directory / name)
     except OSError as error:
         raise InputError(

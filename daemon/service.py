@@ -41,7 +41,7 @@ from panoseti_zarr.config import Config, DaemonConfig, load_config
 from panoseti_zarr.errors import ConfigError
 
 TURN_S = 0.5
-"""The longest that the loop waits for an event."""
+"""The longest that the loop waits for an event, or takes in those that have come."""
 
 STOP_S = 40.0
 """How long jobs may take to stop before they are abandoned: what they committed stays."""
@@ -52,7 +52,6 @@ CLOSE_S = 25.0
 WRITE_S = 10.0
 """How long the last records may take to be written."""
 
-_MAX_EVENTS_A_TURN = 1000
 
 Job = TypeVar("Job", do.StartIngest, do.StartRound, do.StartL1, do.StartVerify)
 
@@ -168,7 +167,8 @@ class Service:
         wait_s = min(TURN_S, max(0.0, due_s - now_s))
         try:
             self._take(self._inbox.get(timeout=wait_s))
-            for _ in range(_MAX_EVENTS_A_TURN):
+            until_s = time.monotonic() + TURN_S
+            while time.monotonic() < until_s:
                 self._take(self._inbox.get_nowait())
         except Empty:
             self._handle(m.Tick(time.monotonic()))

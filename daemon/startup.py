@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ from daemon.mounts import mount_of
 from daemon.requests import REQUESTS_NAME
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config, find_config, ineffective_keys, load_config
-from panoseti_zarr.errors import ConfigError, InputError
+from panoseti_zarr.errors import ConfigError, InputError, TransientIOError
 from panoseti_zarr.io.durable import ensure_directory
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from daemon.service import Service
 
 _DIRECTORY_MODE = 0o750
+
+_CONFIGURED_WRONGLY = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT),
+        *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    }
+)
 
 _MAY_PASS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
@@ -133,7 +141,9 @@ def _make(path: Path, key: str) -> None:
     try:
         ensure_directory(path, _DIRECTORY_MODE)
     except OSError as error:
-        raise ConfigError(
+        # What a configuration does not mend may pass: systemd starts the service again.
+        kind = ConfigError if error.errno in _CONFIGURED_WRONGLY else TransientIOError
+        raise kind(
             f"daemon.{key}: cannot make the directory: {error.strerror}", path=str(path)
         ) from None
 

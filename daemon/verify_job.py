@@ -34,7 +34,7 @@ def run_verify(job: StartVerify, workshop: Workshop) -> None:
         if isinstance(error, SourceChangedError):
             error = TransientIOError(str(error))
         outcome, reason = judge_error(error, workshop.stop)
-        if not _is_there(job, workshop) and outcome is Outcome.CORRUPT:
+        if outcome is Outcome.CORRUPT and not _is_there(job, workshop):
             outcome = Outcome.MISSING
         event = VerifyEnded(time.monotonic(), job.run, job.stream, outcome, reason)
     workshop.tell(event)
@@ -140,7 +140,7 @@ class _Comparison:
 def _is_there(job: StartVerify, workshop: Workshop) -> bool:
     """Whether there is a run and a store to compare, however they may be."""
     store = workshop.l0_dir / store_name(job.run, parse_stream(job.stream))
-    return (Path(job.root) / job.run).is_dir() and os.path.lexists(store)
+    return os.path.isdir(Path(job.root) / job.run) and os.path.lexists(store)
 
 
 def _version(state: L0State) -> tuple[str, int]:

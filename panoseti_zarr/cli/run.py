@@ -61,7 +61,7 @@ def run(
         )
     else:
         typer.echo(format_table(_HEADER, [_cells(row) for row in rows]))
-    raise typer.Exit(exit_code(outcomes))
+    raise typer.Exit(1 if None in made.values() else exit_code(outcomes))
 
 
 def _make_housekeeping(obs: Path, l1_dir: Path) -> None:
@@ -82,9 +82,13 @@ def _make_housekeeping(obs: Path, l1_dir: Path) -> None:
 
 def _make_l1_stores(
     run_name: str, outcomes: list[StreamOutcome], l1_dir: Path, config: Config, executor: Executor
-) -> dict[str, L1Result]:
-    """Make the L1 stores that are missing, with a bar for all of them on a terminal."""
+) -> dict[str, L1Result | None]:
+    """Make the L1 stores that are missing, with a bar for all of them on a terminal.
+
+    One that cannot be made is said on stderr, None, and does not stop the others.
+    """
     from panoseti_zarr.core.names import l1_store_name
+    from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
     from panoseti_zarr.io.l1_store import finish_killed
     from panoseti_zarr.model import PRODUCTS
     from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
@@ -94,7 +98,7 @@ def _make_l1_stores(
         for outcome in outcomes
         if outcome.result
     }
-    made: dict[str, L1Result] = {}
+    made: dict[str, L1Result | None] = {}
     n_done_bytes = 0
     with progress_bars({"L1": sum(sizes.values())}) as advance:
         for outcome in outcomes:
@@ -103,12 +107,16 @@ def _make_l1_stores(
             advance("L1", n_done_bytes)
             l0_path = outcome.result.store_path
             l1_path = l1_dir / l1_store_name(run_name, outcome.key)
-            if l1_matches(l0_path, l1_path):
-                finish_killed(l1_path)
-            else:
-                settings = config.baseline_subtract
-                made[str(outcome.key)] = make_l1(l0_path, l1_path, settings, executor)
-                note(f"{outcome.key}: L1 made")
+            try:
+                if l1_matches(l0_path, l1_path):
+                    finish_killed(l1_path)
+                else:
+                    settings = config.baseline_subtract
+                    made[str(outcome.key)] = make_l1(l0_path, l1_path, settings, executor)
+                    note(f"{outcome.key}: L1 made")
+            except (CorruptDataError, TransientIOError, InputError) as error:
+                made[str(outcome.key)] = None
+                note(f"{outcome.key}: L1: {error}")
             n_done_bytes += sizes[outcome.key]
     return made
 
@@ -120,7 +128,7 @@ _Row = tuple[str, str, str, int, float, int, int]
 
 
 def _rows(
-    outcome: StreamOutcome, made: dict[str, L1Result], l1_dir: Path, run_name: str
+    outcome: StreamOutcome, made: dict[str, L1Result | None], l1_dir: Path, run_name: str
 ) -> list[_Row]:
     """Give the L0 and the L1 row of a stream; a step that had nothing to do took no time.
 
@@ -134,10 +142,13 @@ def _rows(
         return [(key, "L0", "failed" if outcome.has_failed else "quarantined", 0, 0.0, 0, 0)]
     l0_bytes = _tree_bytes(result.store_path)
     state = "cut short" if result.cut_short else "done" if result.changed else "unchanged"
+    l0_row = (key, "L0", state, result.n_frames, result.seconds, result.n_bytes, l0_bytes)
     l1 = made.get(key)
+    if key in made and l1 is None:
+        return [l0_row, (key, "L1", "failed", 0, 0.0, 0, 0)]
     l1_path = l1_dir / l1_store_name(run_name, outcome.key)
     return [
-        (key, "L0", state, result.n_frames, result.seconds, result.n_bytes, l0_bytes),
+        l0_row,
         (
             key,
             "L1",

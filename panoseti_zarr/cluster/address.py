@@ -64,10 +64,14 @@ def read_scheduler_file(path: Path) -> str:
         ) from None
     except UnicodeDecodeError:
         raise ConfigError("not a scheduler file", path=str(path)) from None
+    if not text:
+        raise TransientIOError("the scheduler file is empty, or not written yet", path=str(path))
     if text.startswith("{"):
         try:
             text = json.loads(text)["address"]
-        except (ValueError, KeyError):
+        except ValueError:
+            raise TransientIOError("the scheduler file is not whole", path=str(path)) from None
+        except KeyError:
             raise ConfigError("not a scheduler file: it has no address", path=str(path)) from None
     if not isinstance(text, str) or "://" not in text:
         raise ConfigError("not a scheduler file: it has no address", path=str(path))

@@ -29,13 +29,13 @@ class StreamOutcome:
     key : StreamKey
     result : IngestResult or None
         None where there is a problem.
-    problem : CorruptDataError or TransientIOError or None
-        Why it is quarantined, or what failed for now.
+    problem : CorruptDataError, TransientIOError, InputError or None
+        Why it is quarantined, what failed for now, or that no store of ours is in its place.
     """
 
     key: StreamKey
     result: IngestResult | None
-    problem: CorruptDataError | TransientIOError | None
+    problem: CorruptDataError | TransientIOError | InputError | None
 
     @property
     def store(self) -> Path:
@@ -46,8 +46,8 @@ class StreamOutcome:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it may do better another time, as it is (full disk, locked store)."""
-        return isinstance(self.problem, TransientIOError)
+        """Whether its files are not to blame (full disk, locked store, another's file in place)."""
+        return isinstance(self.problem, TransientIOError | InputError)
 
     @property
     def is_whole(self) -> bool:
@@ -96,7 +96,7 @@ def convert_run(
             result = ingest_stream(
                 listing, key, l0_dir, config.pff_to_zarr, executor, on_commit=tell, stop=stop
             )
-        except (CorruptDataError, TransientIOError) as error:
+        except (CorruptDataError, TransientIOError, InputError) as error:
             return StreamOutcome(key, None, error)
         return StreamOutcome(key, result, None)
 

@@ -93,7 +93,16 @@ def test_a_cancelled_task_does_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", ["", "{}", "{", "hello", '{"address": 1}'])
+@pytest.mark.parametrize("content", ["", "{"])
+def test_a_scheduler_file_that_is_being_written_is_waited_for(tmp_path, content):
+    """It is empty for a moment, or not whole; so it may be where a disk was full."""
+    file = tmp_path / "scheduler.json"
+    file.write_text(content)
+    with pytest.raises(TransientIOError, match=r"scheduler\.json"):
+        read_scheduler_file(file)
+
+
+@pytest.mark.parametrize("content", ["{}", "hello", '{"address": 1}'])
 def test_wrong_scheduler_files(tmp_path, content):
     """A file that is no scheduler file is a configuration error that names it."""
     file = tmp_path / "scheduler.json"

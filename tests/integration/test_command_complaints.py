@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from panoseti_zarr.cli.app import app
 from panoseti_zarr.cli.console import make_output_directory
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.listing import list_run
@@ -31,3 +33,22 @@ def test_an_output_directory_that_cannot_be_made_is_named(tmp_path: Path):
         make_output_directory(tmp_path / "file" / "l0", "L0_DIR")
     make_output_directory(tmp_path / "a" / "b", "L0_DIR")
     assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_what_is_in_one_store_s_place_stops_no_other(tmp_path: Path):
+    """Of L0 and of L1: it is named and left alone, the others are made, and the exit code is 1."""
+    run = simulate_run(tmp_path, RunPlan(tuple(StreamPlan("img16", n, 50) for n in (1, 2, 3))))
+    first, second, third = (f"{run.name}.{key}" for key in list_run(run).keys)
+    l0, l1 = tmp_path / "l0", tmp_path / "l1"
+    foreign = l0 / f"{first}.zarr", l1 / f"{second}_L1.zarr"
+    for directory in foreign:
+        directory.mkdir(parents=True)
+        (directory / "zarr.json").write_text('{"attributes": {"format": "other"}}')
+    done = CliRunner().invoke(app, ["run", str(run), str(l0), str(l1)])
+    assert done.exit_code == 1
+    assert "module_1: not an L0 store of panoseti-zarr" in done.stderr
+    assert "module_2: L1: not an L1 store of panoseti-zarr" in done.stderr
+    states = [" ".join(line.split()[1:3]) for line in done.stdout.splitlines()[1:]]
+    assert states == ["L0 failed", "L0 done", "L1 failed", "L0 done", "L1 done"]
+    assert (l1 / f"{third}_L1.zarr/zarr.json").exists()
+    assert [directory.is_dir() for directory in foreign] == [True, True]

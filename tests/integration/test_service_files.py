@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from service_process import environment
@@ -57,6 +58,25 @@ class TestLedger:
         assert found == example_run()
         assert list(found.streams) == list(example_run().streams)
         assert ledger.volumes() == (("/data", "sda1 (ext4)"),)
+        ledger.close()
+
+    def test_times_that_no_integer_of_sqlite_holds(self, tmp_path):
+        """A run's name may say the year 2300: it is kept, as the latest of all times."""
+        ledger = Ledger(tmp_path)
+        far = replace(example_run(), order=(0, 10**19, "a.pffd"), directory_mtime_ns=-(10**19))
+        ledger.save([rows_of(far, OFFSET_NS)], ())
+        (found,) = ledger.load(OFFSET_NS)
+        assert (found.order[1], found.directory_mtime_ns) == (2**63 - 1, -(2**63))
+        ledger.close()
+
+    def test_volumes_that_cannot_be_read_are_put_aside(self, tmp_path):
+        """With the ledger that has them: the service starts."""
+        ledger = Ledger(tmp_path)
+        ledger.save([rows_of(example_run(), OFFSET_NS)], ())
+        ledger._db.execute("DROP TABLE places")
+        assert ledger.volumes() == ()
+        assert "places" in ledger.replaced
+        assert ledger.load(OFFSET_NS) == ()
         ledger.close()
 
     def test_saves_again_what_changed(self, tmp_path):
@@ -160,6 +180,18 @@ class TestRequests:
         assert [(r.run, r.rebuild) for r in found] == [("b.pffd", False), ("a.pffd", True)]
         found[0].path.unlink()
         assert [r.run for r in find_requests(tmp_path)] == ["a.pffd"]
+
+    def test_the_service_can_read_them_whatever_the_umask(self, tmp_path):
+        """Root asks, with a umask that keeps others out."""
+        (tmp_path / REQUESTS_NAME).mkdir()
+        (tmp_path / "a.pffd").mkdir()
+        before = os.umask(0o077)
+        try:
+            ask_retry(DaemonConfig(data_root=(tmp_path,)), tmp_path, "a.pffd", rebuild=False)
+        finally:
+            os.umask(before)
+        (request,) = find_requests(tmp_path)
+        assert request.path.stat().st_mode & 0o777 == 0o644
 
     def test_a_run_that_only_the_status_knows_is_known(self, tmp_path):
         """Its directory may be away for now."""

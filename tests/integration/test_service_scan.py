@@ -1,5 +1,6 @@
 """What the service sees of roots, runs and stores."""
 
+import errno
 import os
 import shutil
 
@@ -119,6 +120,19 @@ class TestLookAtRun:
         (growth,) = look(run, recordings=recordings, with_streams=False).growth
         assert growth.size_bytes == frame_files(run)[0].stat().st_size
         assert look(run, recordings=recordings).growth == (growth,)
+
+    def test_a_store_that_cannot_be_looked_at_is_not_gone(self, run, monkeypatch):
+        """An output disk that fails for a moment takes no store away."""
+        lstat = os.lstat
+
+        def fail(path, **options):
+            if str(path).endswith(".zarr"):
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            return lstat(path, **options)
+
+        monkeypatch.setattr(os, "lstat", fail)
+        seen = look(run)
+        assert (seen.streams, seen.problem) == (None, "cannot be read: Input/output error")
 
     @pytest.mark.parametrize("name", ["hk.pff", ".copying.XyZ", "log.txt"])
     def test_every_file_counts_for_the_digest(self, run, name):

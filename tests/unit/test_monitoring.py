@@ -74,6 +74,18 @@ def test_the_page_has_every_metric_with_its_labels(metrics):
     assert documented == {name: labels for name, (_, labels) in families(metrics).items()}
 
 
+def test_without_its_cluster_the_service_is_not_ready(metrics):
+    """Nor before it watches: that is what the alert goes by."""
+    parts = {"totals": {"n_quarantined": 0}, "runs": [], "roots": [], "disks": []}
+    queue = {"n_waiting": 0, "n_behind_bytes": 0, "running": {"l0": 0, "l1": 0}, "paused": None}
+    ready = []
+    for phase, waits_for in (("starting", None), ("running", None), ("running", "no scheduler")):
+        service = {"phase": phase, "waits_for": waits_for}
+        metrics.counted({"service": service, "queue": queue, **parts})
+        ready.append(metrics._is_ready._value.get())
+    assert ready == [0, 1, 0]
+
+
 def test_every_expression_uses_metrics_that_there_are(metrics):
     """The dashboard's and the alerts' names are those of the service, suffixes included."""
     known = set()
