@@ -71,7 +71,7 @@ def mark_source_gone(stream: Stream) -> None:
         return
     if not stream.is_closed and stream.status is not StreamStatus.REMOVED:
         stream.reason = "its frame files were removed before it was closed"
-    stream.status = StreamStatus.REMOVED
+    stream.status, stream.refresh_l1 = StreamStatus.REMOVED, False
     stream.digest = ""
     stream.due_s = None
 
@@ -84,7 +84,8 @@ def _forget_verified(stream: Stream) -> None:
 
 def _apply(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:
     """Move a stream without a job; True where it is to be queued."""
-    is_wanted = stream.rebuild or not stream.is_closed
+    is_asked_for = stream.status is StreamStatus.REMOVED and stream.refresh_l1
+    is_wanted = stream.rebuild or not stream.is_closed or is_asked_for
     if seen.store is Store.ABSENT and not is_wanted:
         stream.status = StreamStatus.REMOVED
         return False
@@ -103,9 +104,13 @@ def _apply(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:
 
 def _apply_to_done(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:
     if seen.store is Store.SOURCE_GONE:
-        stream.status = StreamStatus.REMOVED
+        stream.status, stream.refresh_l1 = StreamStatus.REMOVED, False
         return False
+    if seen.store is Store.ABSENT:
+        stream.is_closed = False
+        return True
     if seen.store is Store.OPEN or (is_changed and seen.store is not Store.SAME):
         return True
-    stream.status = StreamStatus.DONE if seen.has_l1 else StreamStatus.L1_QUEUED
+    is_done = seen.has_l1 and not stream.refresh_l1
+    stream.status = StreamStatus.DONE if is_done else StreamStatus.L1_QUEUED
     return False

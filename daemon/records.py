@@ -60,6 +60,8 @@ RUNNING = frozenset({StreamStatus.FOLLOWING, StreamStatus.INGESTING, StreamStatu
 FOLLOWED = frozenset({StreamStatus.OPEN, StreamStatus.FOLLOWING})
 """The stream is appended while it is recorded."""
 
+_WHOLE = frozenset({StreamStatus.DONE, StreamStatus.REMOVED})
+
 L1_PENDING = frozenset({StreamStatus.L1_QUEUED, StreamStatus.L1_RETRYING})
 """The L0 store is closed; its L1 store is still to be made."""
 
@@ -151,16 +153,20 @@ class Stream:
         self.run_again = False
 
     def retry(self, *, rebuild: bool) -> None:
-        """Do what a retry asks; an L0 job waits until its files are listed as they are now."""
+        """Do what a retry asks; an L0 job waits until its files are listed as they are now.
+
+        A store whose files were removed after its close is whole, unless it is gone too: the
+        listing sees to that.
+        """
         self.rebuild = self.rebuild or rebuild
         self.refresh_l1 = True
         if self.status in RUNNING:
             self.run_again = True
-        elif self.status is StreamStatus.DONE and not rebuild:
-            self.status = StreamStatus.L1_QUEUED
-        else:
+        elif rebuild or not (self.is_closed and self.status in _WHOLE):
             self.status = StreamStatus.WAITING
             self.is_closed = False
+        elif self.status is StreamStatus.DONE:
+            self.status = StreamStatus.L1_QUEUED
         if self.verify is VerifyStatus.FAILED or not self.is_closed:
             self.unverify()
 

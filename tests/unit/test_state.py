@@ -529,6 +529,30 @@ def test_a_source_deleted_after_the_close_is_removed() -> None:
     assert driver.status(PH) is StreamStatus.REMOVED
 
 
+def test_a_retry_leaves_a_whole_store_without_its_files_alone() -> None:
+    """It is closed, and has its mark; with files again, its L1 is made anew where asked for."""
+    driver = done_run(IMG, PH)
+    some_gone = stream(IMG, "f2", store=Store.SOURCE_GONE, has_l1=True)
+    driver.send(RetryAsked, run=RUN)
+    for key in (IMG, PH):
+        driver.l1_made(key)
+    driver.root(entry(mtime_ns=2))
+    driver.look(some_gone, digest="d2")
+    driver.now_s += 10
+    driver.send(Tick)
+    driver.look(some_gone, digest="d2")
+    assert driver.status(IMG) is driver.status(PH) is StreamStatus.REMOVED
+    driver.send(RetryAsked, run=RUN)
+    assert started(driver.look(some_gone, digest="d2")) == []
+    for key in (IMG, PH):
+        known = driver.state.runs[RUN].streams[key]
+        assert (known.status, known.is_closed, known.reason) == (StreamStatus.REMOVED, True, "")
+        assert not known.refresh_l1
+    driver.send(RetryAsked, run=RUN)
+    out = driver.look(stream(IMG, store=Store.SAME, has_l1=True), digest="d2")
+    assert [(i.stream, i.refresh) for i in out if isinstance(i, StartL1)] == [(IMG, True)]
+
+
 def test_an_l0_deleted_after_the_close_is_removed_and_not_done_again() -> None:
     """A recheck that misses the store makes the stream removed; a retry does it anew."""
     driver = done_run(IMG)
