@@ -65,6 +65,9 @@ _WHOLE = frozenset({StreamStatus.DONE, StreamStatus.REMOVED})
 L1_PENDING = frozenset({StreamStatus.L1_QUEUED, StreamStatus.L1_RETRYING})
 """The L0 store is closed; its L1 store is still to be made."""
 
+L1_LEFT = L1_PENDING | {StreamStatus.L1_RUNNING}
+"""The same, or it was being made when the service ended."""
+
 SETTLED = frozenset({StreamStatus.DONE, StreamStatus.QUARANTINED, StreamStatus.REMOVED})
 """Nothing more happens to the stream by itself while its files stay as they are."""
 

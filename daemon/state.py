@@ -49,7 +49,7 @@ from daemon.messages import (
     VerifyEnded,
 )
 from daemon.places import OutputsVerdict, judge_outputs
-from daemon.records import SETTLED, Place, Root, Run, StreamStatus, VerifyStatus
+from daemon.records import L1_LEFT, SETTLED, Place, Root, Run, StreamStatus, VerifyStatus
 from daemon.settings import Settings
 from daemon.tracker import Tracker
 from daemon.verifier import Verifier
@@ -151,7 +151,9 @@ class ServiceState:
             run.is_removed = run.is_removed or run.root not in self.roots
             for stream in run.streams.values():
                 if stream.status not in SETTLED:
-                    stream.status = StreamStatus.WAITING
+                    # An L1 needs its closed store alone, whatever became of the run.
+                    is_left = stream.status in L1_LEFT and run.root in self.roots
+                    stream.status = StreamStatus.L1_QUEUED if is_left else StreamStatus.WAITING
                     run.is_complete = False
                 if stream.verify is VerifyStatus.RUNNING:
                     stream.unverify()
@@ -160,6 +162,8 @@ class ServiceState:
                 instructions.append(WatchRun(run.root, run.name))
             # Of what was removed before this start nothing is said.
             self.verifier.note(run, self.settings)
+            if any(stream.status is StreamStatus.L1_QUEUED for stream in run.streams.values()):
+                instructions += self.backlog.follow(run, event.now_s)
         return instructions
 
     def _on_connected(self, event: Connected) -> list[Instruction]:
