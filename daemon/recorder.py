@@ -239,7 +239,8 @@ class Recorder:
             self._pause_s = min(max(first_s, 2 * self._pause_s), most_s)
             return
         took_s = time.monotonic() - self._written_s
-        self._pause_s = max(LEAST_PAUSE_S, PAUSE_FACTOR * took_s)
+        # A disk that stalled once is no reason to be silent for longer than when idle.
+        self._pause_s = min(max(LEAST_PAUSE_S, PAUSE_FACTOR * took_s), HEARTBEAT_S)
         self._idle_s = min(max(HEARTBEAT_S, IDLE_FACTOR * took_s), MOST_IDLE_S)
 
     def _give_sign_of_life(self, now_s: float) -> None:

@@ -103,8 +103,9 @@ class Tracker:
         run.is_looking = False
         root = self._roots[run.root]
         root.answered_s = event.now_s
-        if root.rechecking == run.name:
-            root.rechecking = ""
+        for one in self._roots.values():  # it may have moved to another since it was asked for
+            if one.rechecking == run.name:
+                one.rechecking = ""
         if run.is_removed or (root.paused and not root.is_hung) or event.is_gone or event.problem:
             # What was to be learnt is not: a run that does not wait is listed with the next rescan.
             run.recheck_s = event.now_s
