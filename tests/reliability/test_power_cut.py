@@ -116,7 +116,8 @@ def test_an_l1_store_that_is_made_anew(disk, remade_l1, step):
         process.release()
         told = process.finish()["done"]
     disk.start_again()
-    assert told["outcome"] == ("done" if step == "l1.done" else "failed")
+    # Once its place is durable it is done: what it replaced may be removed later.
+    assert told["outcome"] == ("done" if step in {"swap.durable", "l1.done"} else "failed")
     is_new = read_files(l1_dir / remade_l1.name) == remade_l1.files
     if not is_new:
         assert not told["changed"]
