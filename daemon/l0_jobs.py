@@ -30,12 +30,9 @@ def run_ingest(job: StartIngest, workshop: Workshop) -> None:
     """Append a stream to its L0 store and close it; tell how it ended."""
     started_s = time.monotonic()
 
-    def ended(outcome: Outcome, reason: str = "") -> IngestEnded:
-        return IngestEnded(time.monotonic(), job.run, job.stream, outcome, reason)
-
     def ingest(listing: RunListing, key: StreamKey) -> IngestEnded:
         if stream_digest(listing, key) != job.digest:
-            return ended(Outcome.CHANGED)
+            return IngestEnded(time.monotonic(), job.run, job.stream, Outcome.CHANGED)
         result = ingest_stream(
             listing,
             key,
@@ -61,14 +58,11 @@ def run_ingest(job: StartIngest, workshop: Workshop) -> None:
             gaps=result.gaps,
         )
 
-    _work_on_stream(job, workshop, ingest, ended)
+    _work_on_stream(job, workshop, ingest, IngestEnded)
 
 
 def run_round(job: StartRound, workshop: Workshop) -> None:
     """Append what an open stream has; tell how it ended."""
-
-    def ended(outcome: Outcome, reason: str = "") -> RoundEnded:
-        return RoundEnded(time.monotonic(), job.run, job.stream, outcome, reason)
 
     def follow(listing: RunListing, key: StreamKey) -> RoundEnded:
         order = Order(
@@ -90,14 +84,14 @@ def run_round(job: StartRound, workshop: Workshop) -> None:
             next_chunk_bytes=result.next_chunk_bytes,
         )
 
-    _work_on_stream(job, workshop, follow, ended)
+    _work_on_stream(job, workshop, follow, RoundEnded)
 
 
 def _work_on_stream(
     job: StartIngest | StartRound,
     workshop: Workshop,
     work: Callable[[RunListing, StreamKey], Event],
-    ended: Callable[[Outcome, str], Event],
+    ended: type[IngestEnded] | type[RoundEnded],
 ) -> None:
     """Do an L0 job's work on the files of its stream as they are, and tell how it ended.
 
@@ -107,20 +101,20 @@ def _work_on_stream(
     workshop : Workshop
     work : callable
         Takes the listing and the stream, and returns the event that tells its end.
-    ended : callable
-        Makes that event where the work did not come to its end.
+    ended : type
+        Of that event, for where the work did not come to its end.
     """
     key = parse_stream(job.stream)
     try:
         check_device(workshop.l0_dir, job.l0_device, "l0_dir")
         event = work(_list_inside(Path(job.root), job.run, key, workshop.recordings), key)
     except _StreamGoneError:
-        event = ended(Outcome.MISSING, "")
+        event = ended(time.monotonic(), job.run, job.stream, Outcome.MISSING)
     except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
         outcome, reason = judge_error(error, workshop.stop)
         if outcome is Outcome.CORRUPT:
             outcome, reason = _as_root_stands(job, reason)
-        event = ended(outcome, reason)
+        event = ended(time.monotonic(), job.run, job.stream, outcome, reason)
     workshop.tell(event)
 
 

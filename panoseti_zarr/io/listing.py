@@ -163,11 +163,8 @@ def _frame_file(
         if parsed is None or (only is not None and parsed.key != only):
             return None
         return _look_at(directory, name, parsed)
-    except CorruptDataError as error:
-        refused.append((name, parsed.key if parsed else None, error.message))
-        return None
-    except TransientIOError as error:
-        if only is not None:
+    except (CorruptDataError, TransientIOError) as error:
+        if only is not None and isinstance(error, TransientIOError):
             raise
         refused.append((name, parsed.key if parsed else None, error.message))
         return None

@@ -201,13 +201,18 @@ def test_a_rebuild_that_cannot_take_its_place(night, place):
     night.assert_finished(l0_dir)
 
 
-def test_a_rebuild_that_fails_between_two_renames(night, place):
-    """Where names cannot be exchanged, an error in that moment loses neither store."""
+def made_store(night, place):
+    """Make a store; return its directory, its id, and where a rebuild makes the new one."""
     require_strace()
     l0_dir = place / "l0"
     ingest(night.run, l0_dir, SETTINGS)
-    id_before = read_state(l0_dir / night.name).store_id
-    hidden = str(l0_dir / f".{night.name}.rebuilt")
+    store_id = read_state(l0_dir / night.name).store_id
+    return l0_dir, store_id, str(l0_dir / f".{night.name}.rebuilt")
+
+
+def test_a_rebuild_that_fails_between_two_renames(night, place):
+    """Where names cannot be exchanged, an error in that moment loses neither store."""
+    l0_dir, id_before, hidden = made_store(night, place)
     told = [
         rebuild_with(
             night, l0_dir, "renameat2:error=EINVAL", f"rename:error=EIO:when={when}", path=hidden
@@ -222,11 +227,7 @@ def test_a_rebuild_that_fails_between_two_renames(night, place):
 
 def test_a_rebuild_where_names_cannot_be_exchanged(night, place):
     """The old store is put aside first; killed in that moment, the next start puts it back."""
-    require_strace()
-    l0_dir = place / "l0"
-    ingest(night.run, l0_dir, SETTINGS)
-    id_before = read_state(l0_dir / night.name).store_id
-    hidden = str(l0_dir / f".{night.name}.rebuilt")
+    l0_dir, id_before, hidden = made_store(night, place)
     for when in (1, 2):  # some versions of strace see the second name of a rename, some do not
         killed = ("renameat2:error=EINVAL", f"rename:signal=SIGKILL:when={when}")
         assert rebuild_with(night, l0_dir, *killed, path=hidden) is None
