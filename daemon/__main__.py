@@ -1,4 +1,4 @@
-"""``python -m daemon [--config F]``: the service without the other commands."""
+"""``python -m panoseti_zarr.daemon [--config F]``: the service without the other commands."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from daemon.startup import serve
+from panoseti_zarr.daemon.startup import serve
 from panoseti_zarr.errors import PanosetiZarrError
 
 
 def main() -> int:
     """Serve; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m daemon", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m panoseti_zarr.daemon", description=__doc__)
     parser.add_argument("--config", type=Path, help="configuration file")
     try:
         return serve(parser.parse_args().config)

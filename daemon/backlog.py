@@ -9,11 +9,17 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 
-from daemon.failures import postpone, quarantine
-from daemon.instructions import Instruction, Log, MakeHousekeeping, StartIngest, StartL1
-from daemon.messages import Committed, IngestEnded, L1Ended, Outcome, RoundEnded
-from daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
-from daemon.settings import Settings
+from panoseti_zarr.daemon.failures import postpone, quarantine
+from panoseti_zarr.daemon.instructions import (
+    Instruction,
+    Log,
+    MakeHousekeeping,
+    StartIngest,
+    StartL1,
+)
+from panoseti_zarr.daemon.messages import Committed, IngestEnded, L1Ended, Outcome, RoundEnded
+from panoseti_zarr.daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
+from panoseti_zarr.daemon.settings import Settings
 
 
 def requeue(run: Run, stream: Stream) -> Log:

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from daemon import instructions as do
-from daemon import messages as m
-from daemon.lanes import Lanes
-from daemon.log import get_logger
-from daemon.look import RunLook, as_fields, look_at_run
-from daemon.outputs import try_outputs
-from daemon.recordings import Recordings
-from daemon.scan import RootListing, list_root
-from daemon.watch import HintOnce, Watcher
+from panoseti_zarr.daemon import instructions as do
+from panoseti_zarr.daemon import messages as m
+from panoseti_zarr.daemon.lanes import Lanes
+from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.look import RunLook, as_fields, look_at_run
+from panoseti_zarr.daemon.outputs import try_outputs
+from panoseti_zarr.daemon.recordings import Recordings
+from panoseti_zarr.daemon.scan import RootListing, list_root
+from panoseti_zarr.daemon.watch import HintOnce, Watcher
 
 Seen = TypeVar("Seen", RootListing, RunLook)
 

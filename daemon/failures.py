@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from daemon.instructions import Instruction, Log
-from daemon.messages import IngestEnded, L1Ended, RoundEnded
-from daemon.records import Stream, StreamStatus
-from daemon.settings import Settings
+from panoseti_zarr.daemon.instructions import Instruction, Log
+from panoseti_zarr.daemon.messages import IngestEnded, L1Ended, RoundEnded
+from panoseti_zarr.daemon.records import Stream, StreamStatus
+from panoseti_zarr.daemon.settings import Settings
 
 
 def quarantine(stream: Stream, event: IngestEnded | RoundEnded | L1Ended) -> list[Instruction]:

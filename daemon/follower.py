@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from daemon.backlog import Backlog, requeue
-from daemon.failures import postpone, quarantine
-from daemon.instructions import Instruction, StartRound
-from daemon.messages import Outcome, RoundEnded, RunSeen
-from daemon.records import FOLLOWED, Root, Run, Stream, StreamStatus
-from daemon.settings import Settings
 from panoseti_zarr.core.growth import Growth
+from panoseti_zarr.daemon.backlog import Backlog, requeue
+from panoseti_zarr.daemon.failures import postpone, quarantine
+from panoseti_zarr.daemon.instructions import Instruction, StartRound
+from panoseti_zarr.daemon.messages import Outcome, RoundEnded, RunSeen
+from panoseti_zarr.daemon.records import FOLLOWED, Root, Run, Stream, StreamStatus
+from panoseti_zarr.daemon.settings import Settings
 
 MAX_DIFFERING = 3
 """Rounds in a row in which a stream's files may differ from its store before it is put in

@@ -11,18 +11,18 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.instructions import StartL1
-from daemon.log import get_logger
-from daemon.messages import (
+from panoseti_zarr.cluster import Executor
+from panoseti_zarr.config import BaselineSubtractConfig, Config
+from panoseti_zarr.core.names import l1_store_name, store_name
+from panoseti_zarr.daemon.instructions import StartL1
+from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.messages import (
     Event,
     L1Ended,
     L1Started,
     Outcome,
 )
-from daemon.recordings import Recordings
-from panoseti_zarr.cluster import Executor
-from panoseti_zarr.config import BaselineSubtractConfig, Config
-from panoseti_zarr.core.names import l1_store_name, store_name
+from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.errors import (
     InvariantError,
     PanosetiZarrError,

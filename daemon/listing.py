@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from daemon.instructions import Log
-from daemon.messages import Store, StreamSeen
-from daemon.records import L1_PENDING, RUNNING, Run, Stream, StreamStatus, VerifyStatus
+from panoseti_zarr.daemon.instructions import Log
+from panoseti_zarr.daemon.messages import Store, StreamSeen
+from panoseti_zarr.daemon.records import (
+    L1_PENDING,
+    RUNNING,
+    Run,
+    Stream,
+    StreamStatus,
+    VerifyStatus,
+)
 
 _REFUSED = "refused: "
 

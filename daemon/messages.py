@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from daemon.records import Run
-from daemon.settings import Settings
 from panoseti_zarr.core.growth import Growth
+from panoseti_zarr.daemon.records import Run
+from panoseti_zarr.daemon.settings import Settings
 
 # What events are made of ------------------------------------------------------------------------
 

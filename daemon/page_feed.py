@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.instructions import Log
-from daemon.log import get_logger
 from panoseti_zarr.config import Config, QuicklookConfig
+from panoseti_zarr.daemon.instructions import Log
+from panoseti_zarr.daemon.log import get_logger
 
 if TYPE_CHECKING:
-    from daemon.web.server import StatusPage
+    from panoseti_zarr.daemon.web.server import StatusPage
 
 LEAST_PAUSE_S = 0.2
 """Seconds between two documents for a page that somebody looks at, at least."""
@@ -85,7 +85,7 @@ def _start(config: Config, state_dir: Path) -> StatusPage | None:
     if not port:
         return None
     # Only where it is used: the import takes a tenth of a second.
-    from daemon.web.server import StatusPage  # noqa: PLC0415
+    from panoseti_zarr.daemon.web.server import StatusPage  # noqa: PLC0415
 
     try:
         page = StatusPage(

@@ -12,9 +12,9 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from daemon.instructions import CheckOutputs, Instruction, LookAtRun, ScanRoot
-from daemon.look import as_fields, look_at_run
-from daemon.messages import (
+from panoseti_zarr.daemon.instructions import CheckOutputs, Instruction, LookAtRun, ScanRoot
+from panoseti_zarr.daemon.look import as_fields, look_at_run
+from panoseti_zarr.daemon.messages import (
     Event,
     OutputSeen,
     OutputsSeen,
@@ -24,12 +24,12 @@ from daemon.messages import (
     Store,
     StreamSeen,
 )
-from daemon.mounts import mount_of
-from daemon.outputs import look_at_outputs
-from daemon.records import Run
-from daemon.scan import list_root
-from daemon.settings import Settings
-from daemon.state import ServiceState
+from panoseti_zarr.daemon.mounts import mount_of
+from panoseti_zarr.daemon.outputs import look_at_outputs
+from panoseti_zarr.daemon.records import Run
+from panoseti_zarr.daemon.scan import list_root
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state import ServiceState
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.model import PRODUCTS, StreamKey

@@ -15,22 +15,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.instructions import Log
-from daemon.lanes import Lanes
-from daemon.ledger import Ledger, Rows, rows_of
-from daemon.log import get_logger
-from daemon.messages import Started
-from daemon.notify import Notifier
-from daemon.page_feed import PageFeed
-from daemon.progress import Progress
-from daemon.snapshot import Facts, describe, touch_snapshot, write_snapshot
-from daemon.state import ServiceState
-from daemon.words import in_words
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config
+from panoseti_zarr.daemon.instructions import Log
+from panoseti_zarr.daemon.lanes import Lanes
+from panoseti_zarr.daemon.ledger import Ledger, Rows, rows_of
+from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.messages import Started
+from panoseti_zarr.daemon.notify import Notifier
+from panoseti_zarr.daemon.page_feed import PageFeed
+from panoseti_zarr.daemon.progress import Progress
+from panoseti_zarr.daemon.snapshot import Facts, describe, touch_snapshot, write_snapshot
+from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.words import in_words
 
 if TYPE_CHECKING:
-    from daemon.metrics import Metrics
+    from panoseti_zarr.daemon.metrics import Metrics
 
 LEAST_PAUSE_S = 0.05
 """Seconds between two status files while something happens, at least."""
@@ -286,7 +286,7 @@ def _start_metrics(port: int | None) -> Metrics | None:
     if not port:
         return None
     # Only where it is used: the import takes a tenth of a second.
-    from daemon.metrics import Metrics  # noqa: PLC0415
+    from panoseti_zarr.daemon.metrics import Metrics  # noqa: PLC0415
 
     try:
         metrics = Metrics(port, __version__)

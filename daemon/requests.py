@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.snapshot import read_snapshot
 from panoseti_zarr.config import DaemonConfig
+from panoseti_zarr.daemon.snapshot import read_snapshot
 from panoseti_zarr.errors import InputError, one_line
 
 REQUESTS_NAME = "requests"

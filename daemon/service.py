@@ -15,29 +15,29 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from daemon import instructions as do
-from daemon import log
-from daemon import messages as m
-from daemon.cluster_link import ClusterLink
-from daemon.eyes import Eyes
-from daemon.housekeeping import Housekeeper
-from daemon.jobs import Workshop, run_l1
-from daemon.l0_jobs import run_ingest, run_round
-from daemon.lanes import Lanes
-from daemon.ledger import Ledger
-from daemon.log import get_logger, set_level
-from daemon.notify import Notifier
-from daemon.quicklooks import Quicklooks
-from daemon.recorder import LANE as RECORDS_LANE
-from daemon.recorder import Recorder
-from daemon.recordings import Recordings
-from daemon.reload import merge
-from daemon.requests import find_requests
-from daemon.settings import Settings
-from daemon.state import ServiceState
-from daemon.verify_job import run_verify
 from panoseti_zarr.cluster import ClusterEvent, Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
+from panoseti_zarr.daemon import instructions as do
+from panoseti_zarr.daemon import log
+from panoseti_zarr.daemon import messages as m
+from panoseti_zarr.daemon.cluster_link import ClusterLink
+from panoseti_zarr.daemon.eyes import Eyes
+from panoseti_zarr.daemon.housekeeping import Housekeeper
+from panoseti_zarr.daemon.jobs import Workshop, run_l1
+from panoseti_zarr.daemon.l0_jobs import run_ingest, run_round
+from panoseti_zarr.daemon.lanes import Lanes
+from panoseti_zarr.daemon.ledger import Ledger
+from panoseti_zarr.daemon.log import get_logger, set_level
+from panoseti_zarr.daemon.notify import Notifier
+from panoseti_zarr.daemon.quicklooks import Quicklooks
+from panoseti_zarr.daemon.recorder import LANE as RECORDS_LANE
+from panoseti_zarr.daemon.recorder import Recorder
+from panoseti_zarr.daemon.recordings import Recordings
+from panoseti_zarr.daemon.reload import merge
+from panoseti_zarr.daemon.requests import find_requests
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.verify_job import run_verify
 from panoseti_zarr.errors import ConfigError
 
 TURN_S = 0.5

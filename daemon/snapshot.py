@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from daemon.records import Root, Run, Stream, StreamStatus, VerifyStatus
-from daemon.state import ServiceState
 from panoseti_zarr.core.credentials import without_user_info
+from panoseti_zarr.daemon.records import Root, Run, Stream, StreamStatus, VerifyStatus
+from panoseti_zarr.daemon.state import ServiceState
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.steps import reached
 

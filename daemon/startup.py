@@ -12,18 +12,18 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from daemon.lock import service_lock
-from daemon.mounts import mount_of
-from daemon.requests import REQUESTS_NAME
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config, find_config, ineffective_keys, load_config
+from panoseti_zarr.daemon.lock import service_lock
+from panoseti_zarr.daemon.mounts import mount_of
+from panoseti_zarr.daemon.requests import REQUESTS_NAME
 from panoseti_zarr.errors import ConfigError, InputError, TransientIOError
 from panoseti_zarr.io.durable import ensure_directory
 
 if TYPE_CHECKING:
-    from daemon.ledger import Ledger
-    from daemon.notify import Notifier
-    from daemon.service import Service
+    from panoseti_zarr.daemon.ledger import Ledger
+    from panoseti_zarr.daemon.notify import Notifier
+    from panoseti_zarr.daemon.service import Service
 
 _DIRECTORY_MODE = 0o750
 
@@ -54,9 +54,9 @@ def serve(argument: Path | None) -> int:
     InputError
         Another service uses the state directory, or it cannot be used.
     """
-    from daemon import log  # noqa: PLC0415 - so that other commands start fast
-    from daemon.notify import Notifier  # noqa: PLC0415
-    from daemon.service import Directories, Service  # noqa: PLC0415
+    from panoseti_zarr.daemon import log  # noqa: PLC0415 - so that other commands start fast
+    from panoseti_zarr.daemon.notify import Notifier  # noqa: PLC0415
+    from panoseti_zarr.daemon.service import Directories, Service  # noqa: PLC0415
 
     # Until the loop takes it: nothing was begun yet.
     signal.signal(signal.SIGTERM, _leave)
@@ -134,7 +134,7 @@ def _let_workers_log(config: Config) -> None:
         # Dask takes a while to import: only where it is used.
         import dask  # noqa: PLC0415
 
-        dask.config.set({"distributed.worker.preload": ["daemon.worker_log"]})
+        dask.config.set({"distributed.worker.preload": ["panoseti_zarr.daemon.worker_log"]})
 
 
 def _make(path: Path, key: str) -> None:
@@ -150,8 +150,8 @@ def _make(path: Path, key: str) -> None:
 
 def _open_ledger(state_dir: Path, notifier: Notifier) -> Ledger:
     """Open the ledger; a disk that is full is waited for, for starting again would not help."""
-    from daemon.ledger import Ledger  # noqa: PLC0415
-    from daemon.log import get_logger  # noqa: PLC0415
+    from panoseti_zarr.daemon.ledger import Ledger  # noqa: PLC0415
+    from panoseti_zarr.daemon.log import get_logger  # noqa: PLC0415
 
     delay_s = 1.0
     while True:

@@ -1,7 +1,7 @@
 """The service's state machine: events in, instructions out.
 
-Pure: no input or output, no clock, no logging. The shell (`daemon.service`) reads the clock,
-looks at disks, runs jobs, and carries out what comes out of `ServiceState.handle`.
+Pure: no input or output, no clock, no logging. The shell (`service`) reads the clock, looks at
+disks, runs jobs, and carries out what comes out of `ServiceState.handle`.
 
 What is true is what a rescan shows. A run waits until it is finished, is listed, and its
 streams are queued; a run whose files change later waits again, while its other streams go on.
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from daemon.backlog import Backlog, requeue
-from daemon.follower import Follower
-from daemon.instructions import (
+from panoseti_zarr.daemon.backlog import Backlog, requeue
+from panoseti_zarr.daemon.follower import Follower
+from panoseti_zarr.daemon.instructions import (
     CheckOutputs,
     Exit,
     Instruction,
@@ -25,8 +25,8 @@ from daemon.instructions import (
     UnwatchRun,
     WatchRun,
 )
-from daemon.listing import apply_listing, mark_source_gone, note_refused, say_removed
-from daemon.messages import (
+from panoseti_zarr.daemon.listing import apply_listing, mark_source_gone, note_refused, say_removed
+from panoseti_zarr.daemon.messages import (
     Committed,
     Connected,
     Disconnected,
@@ -48,11 +48,19 @@ from daemon.messages import (
     Tick,
     VerifyEnded,
 )
-from daemon.places import OutputsVerdict, judge_outputs
-from daemon.records import L1_LEFT, SETTLED, Place, Root, Run, StreamStatus, VerifyStatus
-from daemon.settings import Settings
-from daemon.tracker import Tracker
-from daemon.verifier import Verifier
+from panoseti_zarr.daemon.places import OutputsVerdict, judge_outputs
+from panoseti_zarr.daemon.records import (
+    L1_LEFT,
+    SETTLED,
+    Place,
+    Root,
+    Run,
+    StreamStatus,
+    VerifyStatus,
+)
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.tracker import Tracker
+from panoseti_zarr.daemon.verifier import Verifier
 
 JobEnded = TypeVar("JobEnded", IngestEnded, RoundEnded, L1Ended, VerifyEnded)
 

@@ -8,12 +8,19 @@ passed; then its files are looked at in the background, one run at a time.
 
 from __future__ import annotations
 
-from daemon.instructions import Instruction, LeaveTasks, Log, LookAtRun, ScanRoot, WatchRun
-from daemon.messages import Hinted, RootSeen, RunEntry, RunSeen
-from daemon.places import judge_root
-from daemon.readiness import judge, observe
-from daemon.records import Place, Root, Run
-from daemon.settings import Settings
+from panoseti_zarr.daemon.instructions import (
+    Instruction,
+    LeaveTasks,
+    Log,
+    LookAtRun,
+    ScanRoot,
+    WatchRun,
+)
+from panoseti_zarr.daemon.messages import Hinted, RootSeen, RunEntry, RunSeen
+from panoseti_zarr.daemon.places import judge_root
+from panoseti_zarr.daemon.readiness import judge, observe
+from panoseti_zarr.daemon.records import Place, Root, Run
+from panoseti_zarr.daemon.settings import Settings
 from panoseti_zarr.errors import one_line
 
 

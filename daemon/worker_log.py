@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from daemon import log
+from panoseti_zarr.daemon import log
 
 
 def dask_setup(worker: object) -> None:

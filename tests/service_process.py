@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import panoseti_zarr
-from daemon.events import EVENTS
+from panoseti_zarr.daemon.events import EVENTS
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 
 PATIENCE_S = 120.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from daemon.instructions import Instruction, Log, StartIngest
-from daemon.messages import (
+from panoseti_zarr.daemon.instructions import Instruction, Log, StartIngest
+from panoseti_zarr.daemon.messages import (
     Connected,
     Event,
     IngestEnded,
@@ -21,9 +21,9 @@ from daemon.messages import (
     StreamSeen,
     Tick,
 )
-from daemon.records import StreamStatus
-from daemon.settings import Settings
-from daemon.state import ServiceState
+from panoseti_zarr.daemon.records import StreamStatus
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state import ServiceState
 
 ROOT = "/data"
 RUN = "obs_X.start_2024-07-25T04:34:06Z.runtype_sci.pffd"

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from typing import Any
 
-from daemon.web.view import RunPictures, head_of, run_of
+from panoseti_zarr.daemon.web.view import RunPictures, head_of, run_of
 
 N_MINUTES = 720
 """Minutes over which throughput is kept."""
@@ -49,7 +49,7 @@ class Board:
         Parameters
         ----------
         document : dict
-            Of `daemon.snapshot.describe`; it is kept, and must not change any more.
+            Of `panoseti_zarr.daemon.snapshot.describe`; it is kept, and must not change any more.
         pictures : dict
             By run.
         dashboard : str or None

@@ -14,7 +14,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 if TYPE_CHECKING:
-    from daemon.web.hall import Hall
+    from panoseti_zarr.daemon.web.hall import Hall
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 """What a browser may call this server: a name that leads here from elsewhere is refused."""
@@ -70,7 +70,7 @@ class PageFile:
 
 def load_files() -> dict[str, PageFile]:
     """Read the page's files, by their path in the URL."""
-    folder = resources.files("daemon.web") / "static"
+    folder = resources.files("panoseti_zarr.daemon.web") / "static"
     loaded = {}
     for path, (name, kind) in _FILES.items():
         loaded[path] = PageFile((folder / name).read_bytes(), kind)

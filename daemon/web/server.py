@@ -17,9 +17,9 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.web import Application
 
-from daemon.log import published
-from daemon.web.hall import Hall
-from daemon.web.pages import Events, Files, Picture
+from panoseti_zarr.daemon.log import published
+from panoseti_zarr.daemon.web.hall import Hall
+from panoseti_zarr.daemon.web.pages import Events, Files, Picture
 
 _Document = tuple[dict[str, Any], str | None]
 
@@ -82,7 +82,7 @@ class StatusPage:
         Parameters
         ----------
         document : dict
-            Of `daemon.snapshot.describe`.
+            Of `panoseti_zarr.daemon.snapshot.describe`.
         dashboard : str or None
             Where Dask's dashboard is.
         """

@@ -25,7 +25,7 @@ def install_service(
     The unit may write where the configuration says, and nowhere else: run it again when the
     directories there change, and after an upgrade. Root only.
     """
-    from daemon import install
+    from panoseti_zarr.daemon import install
 
     if purge and not remove:
         raise typer.BadParameter("--purge needs --remove")

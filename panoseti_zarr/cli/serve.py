@@ -23,7 +23,7 @@ def serve(
 
     Logs on stdout. SIGTERM or SIGINT ends it without loss, SIGHUP reads the configuration again.
     """
-    from daemon import log
+    from panoseti_zarr.daemon import log
 
     if preview:
         from panoseti_zarr.cli.preview import show_preview
@@ -32,7 +32,7 @@ def serve(
         return
     if as_json:
         raise typer.BadParameter("goes with --preview only", param_hint="--json")
-    from daemon.startup import serve as serve_until_stopped
+    from panoseti_zarr.daemon.startup import serve as serve_until_stopped
 
     try:
         code = serve_until_stopped(config)

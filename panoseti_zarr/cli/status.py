@@ -42,7 +42,7 @@ def status(
     Exit code 0: healthy; 1: a stream is in quarantine, or differs from its files; 2: the service
     is down, or the configuration is wrong.
     """
-    from daemon.startup import directory, load_service_config
+    from panoseti_zarr.daemon.startup import directory, load_service_config
     from panoseti_zarr.errors import InputError
 
     settings, path = load_service_config(config)
@@ -93,8 +93,8 @@ def read_status(state_dir: Path) -> dict[str, Any]:
     InputError
         The state directory cannot be read.
     """
-    from daemon.lock import is_locked
-    from daemon.snapshot import empty_snapshot, read_snapshot
+    from panoseti_zarr.daemon.lock import is_locked
+    from panoseti_zarr.daemon.snapshot import empty_snapshot, read_snapshot
 
     is_up = is_locked(state_dir)
     document = read_snapshot(state_dir) or empty_snapshot()

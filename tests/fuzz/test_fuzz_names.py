@@ -9,7 +9,6 @@ from fuzzing import MEMORY, fuzz, told
 from hypothesis import strategies as st
 from reference_store import PIXELS, pixel_bytes
 
-from daemon.scan import list_root
 from panoseti_zarr.core.names import (
     check_run_name,
     l1_store_name,
@@ -17,6 +16,7 @@ from panoseti_zarr.core.names import (
     parse_run_name,
     store_name,
 )
+from panoseti_zarr.daemon.scan import list_root
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.listing import describe_refused, list_run
 from panoseti_zarr.model import StreamKey

@@ -2,8 +2,8 @@
 
 import pytest
 
-from daemon.recordings import Recordings
 from panoseti_zarr.config import DaemonConfig, load_config
+from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.errors import ConfigError
 
 RUN = "obs_[1]*.pffd"

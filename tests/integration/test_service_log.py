@@ -12,7 +12,7 @@ from service_process import environment
 
 SCRIPT = """
 import logging, sys, warnings
-from daemon import log
+from panoseti_zarr.daemon import log
 log.configure({level!r}, {style!r})
 logger = log.get_logger()
 {body}
@@ -125,8 +125,8 @@ def test_what_nobody_caught_is_an_event_too():
 
 WORKER = """
 import logging, warnings
-from daemon import log
-from daemon.startup import _let_workers_log
+from panoseti_zarr.daemon import log
+from panoseti_zarr.daemon.startup import _let_workers_log
 from panoseti_zarr.cluster import make_executor
 from panoseti_zarr.config import Config
 

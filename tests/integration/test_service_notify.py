@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from daemon.notify import Notifier
+from panoseti_zarr.daemon.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

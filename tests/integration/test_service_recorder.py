@@ -9,14 +9,14 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from daemon.lanes import Lanes
-from daemon.ledger import Ledger
-from daemon.notify import Notifier
-from daemon.recorder import LANE, STUCK_S, Recorder
-from daemon.records import Run, Stream, StreamStatus
-from daemon.settings import Settings
-from daemon.state import ServiceState
 from panoseti_zarr.config import Config
+from panoseti_zarr.daemon.lanes import Lanes
+from panoseti_zarr.daemon.ledger import Ledger
+from panoseti_zarr.daemon.notify import Notifier
+from panoseti_zarr.daemon.recorder import LANE, STUCK_S, Recorder
+from panoseti_zarr.daemon.records import Run, Stream, StreamStatus
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state import ServiceState
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_write_that_does_not_end_is_none(recorder, listener, tmp_path, monkeyp
     go_on = threading.Event()
     recorder.lanes.submit(LANE, lambda: go_on.wait(60))
     turn(recorder, listener)
-    monkeypatch.setattr("daemon.recorder.STUCK_S", 0.001)
+    monkeypatch.setattr("panoseti_zarr.daemon.recorder.STUCK_S", 0.001)
     assert turn(recorder, listener) == [f"STATUS=stuck: a write to {tmp_path} does not end"]
     go_on.set()
 

@@ -8,14 +8,14 @@ import pytest
 from service_process import make_run
 from stores import frame_files, ingest
 
-from daemon.look import look_at_run
-from daemon.messages import Store
-from daemon.mounts import mount_of
-from daemon.outputs import look_at_outputs
-from daemon.recordings import Recordings
-from daemon.scan import list_root
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, DaemonConfig
+from panoseti_zarr.daemon.look import look_at_run
+from panoseti_zarr.daemon.messages import Store
+from panoseti_zarr.daemon.mounts import mount_of
+from panoseti_zarr.daemon.outputs import look_at_outputs
+from panoseti_zarr.daemon.recordings import Recordings
+from panoseti_zarr.daemon.scan import list_root
 from panoseti_zarr.io.simulate import StreamPlan
 from panoseti_zarr.pipeline.subtract import make_l1
 

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from daemon.snapshot import empty_snapshot
-from daemon.web.hall import MAX_READERS
-from daemon.web.server import StatusPage
+from panoseti_zarr.daemon.snapshot import empty_snapshot
+from panoseti_zarr.daemon.web.hall import MAX_READERS
+from panoseti_zarr.daemon.web.server import StatusPage
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 PICTURE = "obs_a.pffd.dp_img16.module_1.zarr.png"
@@ -212,7 +212,7 @@ def test_readers_are_bounded_and_make_room_when_they_leave(page, port):
 
 def test_a_reader_that_takes_nothing_is_left(page, port, monkeypatch):
     """It holds up neither the server nor the other readers."""
-    monkeypatch.setattr("daemon.web.pages._FLUSH_S", 0.5)
+    monkeypatch.setattr("panoseti_zarr.daemon.web.pages._FLUSH_S", 0.5)
     long = "x" * 8_000_000
     with socket.create_connection(("127.0.0.1", port)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -231,7 +231,7 @@ def test_a_reader_that_takes_nothing_is_left(page, port, monkeypatch):
 
 def test_connections_are_bounded(page, port, monkeypatch):
     """Descriptors are the service's too."""
-    monkeypatch.setattr("daemon.web.server._MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("panoseti_zarr.daemon.web.server._MAX_CONNECTIONS", 3)
     with contextlib.ExitStack() as stack:
         connections = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(4)
@@ -272,7 +272,7 @@ def test_an_image_directory_that_hangs_holds_nothing_up(port, tmp_path, monkeypa
         assert go_on.wait(60)
         return known
 
-    monkeypatch.setattr("daemon.web.hall.list_pictures", hang)
+    monkeypatch.setattr("panoseti_zarr.daemon.web.hall.list_pictures", hang)
     page = StatusPage(port, tmp_path)
     with Reader(port) as reader:
         reader.take()
@@ -286,7 +286,7 @@ def test_an_image_directory_that_hangs_holds_nothing_up(port, tmp_path, monkeypa
 
 def test_a_reader_to_whom_nothing_is_new_hears_how_the_service_is(page, port, monkeypatch):
     """Seconds since its loop's last sign of life: where nothing moves, it may hang."""
-    monkeypatch.setattr("daemon.web.pages.BEAT_S", 0.05)
+    monkeypatch.setattr("panoseti_zarr.daemon.web.pages.BEAT_S", 0.05)
     page._hall.alive_s -= 500
     with Reader(port) as reader:
         reader.take()

@@ -17,7 +17,8 @@ import hypothesis.strategies as st
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from daemon.instructions import (
+from panoseti_zarr.core.growth import Growth
+from panoseti_zarr.daemon.instructions import (
     CheckOutputs,
     Instruction,
     LeaveTasks,
@@ -28,7 +29,7 @@ from daemon.instructions import (
     StartL1,
     StartRound,
 )
-from daemon.messages import (
+from panoseti_zarr.daemon.messages import (
     Connected,
     Event,
     Hinted,
@@ -47,10 +48,9 @@ from daemon.messages import (
     StreamSeen,
     Tick,
 )
-from daemon.records import SETTLED, Run, Stream, StreamStatus
-from daemon.settings import Settings
-from daemon.state import ServiceState
-from panoseti_zarr.core.growth import Growth
+from panoseti_zarr.daemon.records import SETTLED, Run, Stream, StreamStatus
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state import ServiceState
 
 ROOTS = ("/a", "/b")
 NAMES = ("one.pffd", "two.pffd", "three.pffd")

@@ -19,12 +19,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from daemon.instructions import StartL1
-from daemon.jobs import Workshop, run_l1
-from daemon.messages import L1Ended
-from daemon.recordings import Recordings
 from panoseti_zarr.cluster import Executor, InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
+from panoseti_zarr.daemon.instructions import StartL1
+from panoseti_zarr.daemon.jobs import Workshop, run_l1
+from panoseti_zarr.daemon.messages import L1Ended
+from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io import steps
 from panoseti_zarr.io.growing import GrowingRun

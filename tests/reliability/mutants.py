@@ -214,7 +214,7 @@ def main() -> None:
         for mutant in chosen:
             for package in PACKAGES:
                 shutil.rmtree(root / package, ignore_errors=True)
-                shutil.copytree(ROOT / package, root / package)
+                shutil.copytree(ROOT / package, root / package, symlinks=True)
             apply(mutant, root)
             code, failed = run_tests(root, mutant.tests)
             n_survived += code == 0

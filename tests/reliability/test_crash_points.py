@@ -10,8 +10,8 @@ from nights import SETTINGS, Night, link_run, make_night, night_of, simulate
 from processes import SMALL_CHUNKS, IngestProcess, hold
 from stores import chunk_digests, frame_files, ingest
 
-import daemon
 import panoseti_zarr
+from panoseti_zarr import daemon
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.steps import L0_STEPS, L1_STEPS, SERVICE_STEPS, SWAP_STEPS

@@ -18,10 +18,10 @@ from service_process import PATIENCE_S, Station, environment, make_run
 from stores import snapshot
 from subtractions import Subtraction
 
-from daemon.ledger import LEDGER_NAME, Ledger
-from daemon.records import StreamStatus
-from daemon.requests import REQUESTS_NAME
-from daemon.snapshot import read_snapshot
+from panoseti_zarr.daemon.ledger import LEDGER_NAME, Ledger
+from panoseti_zarr.daemon.records import StreamStatus
+from panoseti_zarr.daemon.requests import REQUESTS_NAME
+from panoseti_zarr.daemon.snapshot import read_snapshot
 from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.simulate import StreamPlan
 from panoseti_zarr.io.steps import SERVICE_STEPS

@@ -25,9 +25,9 @@ def main() -> None:
     """Let the end of a job leak, and be the service."""
     import dask
 
-    from daemon.backlog import Backlog
     from panoseti_zarr.cli.app import main as run_command
     from panoseti_zarr.cluster import dask_settings
+    from panoseti_zarr.daemon.backlog import Backlog
 
     kind = sys.argv.pop(1)
     if kind == "messages":

@@ -9,12 +9,20 @@ import pytest
 from browser import CHROMIUM, DRIVER, Browser
 from service_process import make_run
 
-from daemon.messages import Connected, RootSeen, RunEntry, RunSeen, Started, Store, StreamSeen
-from daemon.records import StreamStatus
-from daemon.settings import Settings
-from daemon.snapshot import Facts, describe
-from daemon.state import ServiceState
-from daemon.web.server import StatusPage
+from panoseti_zarr.daemon.messages import (
+    Connected,
+    RootSeen,
+    RunEntry,
+    RunSeen,
+    Started,
+    Store,
+    StreamSeen,
+)
+from panoseti_zarr.daemon.records import StreamStatus
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.snapshot import Facts, describe
+from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.web.server import StatusPage
 from panoseti_zarr.io.simulate import StreamPlan
 
 pytestmark = pytest.mark.skipif(

@@ -5,15 +5,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import daemon
-from daemon.events import EVENTS
-from panoseti_zarr import cluster
+from panoseti_zarr import cluster, daemon
+from panoseti_zarr.daemon.events import EVENTS
 
 SOURCES = [
     *sorted(Path(daemon.__file__).parent.rglob("*.py")),
     *sorted(Path(cluster.__file__).parent.rglob("*.py")),
 ]
-PAGE = Path(daemon.__file__).parent.parent / "docs" / "logs.md"
+PAGE = Path(__file__).parents[2] / "docs" / "logs.md"
 LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 

@@ -3,10 +3,10 @@
 import pytest
 from structlog.testing import capture_logs
 
-from daemon import housekeeping
-from daemon.housekeeping import LANE, Housekeeper
-from daemon.instructions import MakeHousekeeping
-from daemon.lanes import Lanes
+from panoseti_zarr.daemon import housekeeping
+from panoseti_zarr.daemon.housekeeping import LANE, Housekeeper
+from panoseti_zarr.daemon.instructions import MakeHousekeeping
+from panoseti_zarr.daemon.lanes import Lanes
 
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.pffd"
 

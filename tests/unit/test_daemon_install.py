@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.install import directories_drop_in, source
 from panoseti_zarr.config import Config, load_config
+from panoseti_zarr.daemon.install import directories_drop_in, source
 from panoseti_zarr.errors import InputError
 
 BIN = Path("/opt/panoseti-zarr/bin")

@@ -6,8 +6,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from daemon.jobs import judge_error, parse_stream
-from daemon.messages import Outcome
+from panoseti_zarr.daemon.jobs import judge_error, parse_stream
+from panoseti_zarr.daemon.messages import Outcome
 from panoseti_zarr.errors import (
     CorruptDataError,
     InputError,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon import child, quicklooks
-from daemon.instructions import Log
-from daemon.quicklooks import Quicklooks
 from panoseti_zarr.config import Config
+from panoseti_zarr.daemon import child, quicklooks
+from panoseti_zarr.daemon.instructions import Log
+from panoseti_zarr.daemon.quicklooks import Quicklooks
 
 STREAM = ("obs_a.pffd", "dp_img16.module_1")
 

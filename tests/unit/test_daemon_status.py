@@ -8,8 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-import daemon
-from daemon.messages import (
+from panoseti_zarr.cli.status import exit_code, fit_status, format_status
+from panoseti_zarr.daemon.messages import (
     Connected,
     OutputSeen,
     RootSeen,
@@ -19,14 +19,13 @@ from daemon.messages import (
     Store,
     StreamSeen,
 )
-from daemon.records import StreamStatus
-from daemon.settings import Settings
-from daemon.snapshot import MAX_SETTLED_STREAMS, Facts, describe, empty_snapshot
-from daemon.state import ServiceState
-from daemon.words import in_words
-from panoseti_zarr.cli.status import exit_code, fit_status, format_status
+from panoseti_zarr.daemon.records import StreamStatus
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.snapshot import MAX_SETTLED_STREAMS, Facts, describe, empty_snapshot
+from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.words import in_words
 
-SCHEMA = Path(daemon.__file__).parent.parent / "docs" / "status.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.birdie_3.pffd"
 LONG = "pixel (3, 4) of frame 17 " * 8
 

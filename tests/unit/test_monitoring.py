@@ -7,10 +7,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-import daemon
-from daemon.metrics import Metrics
+from panoseti_zarr.daemon.metrics import Metrics
 
-DOCS = Path(daemon.__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "monitoring.md").read_text()
 DASHBOARD = json.loads((DOCS / "grafana-dashboard.json").read_text())
 NAME = re.compile(r"panoseti_zarr_[a-z0-9_]+")

@@ -21,7 +21,7 @@ from state_driver import (
     stream,
 )
 
-from daemon.instructions import (
+from panoseti_zarr.daemon.instructions import (
     CheckOutputs,
     Exit,
     LeaveTasks,
@@ -36,7 +36,7 @@ from daemon.instructions import (
     UnwatchRun,
     WatchRun,
 )
-from daemon.messages import (
+from panoseti_zarr.daemon.messages import (
     Committed,
     Connected,
     Disconnected,
@@ -52,8 +52,8 @@ from daemon.messages import (
     Store,
     Tick,
 )
-from daemon.records import StreamStatus
-from daemon.state import ServiceState
+from panoseti_zarr.daemon.records import StreamStatus
+from panoseti_zarr.daemon.state import ServiceState
 
 
 def test_a_start_scans_the_roots_and_the_outputs() -> None:

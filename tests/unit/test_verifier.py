@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from test_state import IMG, PH, ROOT, RUN, SETTINGS, Driver, entry, logged, outputs, stream
 
-from daemon.instructions import HoldVerify, Instruction, Log, SaveRun, StartVerify
-from daemon.ledger import Ledger, rows_of
-from daemon.messages import (
+from panoseti_zarr.daemon.instructions import HoldVerify, Instruction, Log, SaveRun, StartVerify
+from panoseti_zarr.daemon.ledger import Ledger, rows_of
+from panoseti_zarr.daemon.messages import (
     Connected,
     Outcome,
     OutputsSeen,
@@ -22,7 +22,7 @@ from daemon.messages import (
     Tick,
     VerifyEnded,
 )
-from daemon.records import VerifyStatus
+from panoseti_zarr.daemon.records import VerifyStatus
 
 VERIFY = replace(SETTINGS, verify=True)
 STARTED = StartVerify(ROOT, 5, 1, RUN, IMG, "f1")

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from daemon.messages import Connected, RootSeen, RunEntry, RunSeen, Started, Store, StreamSeen
-from daemon.settings import Settings
-from daemon.snapshot import Facts, describe
-from daemon.state import ServiceState
-from daemon.web.board import N_LINES, N_MINUTES, Board
-from daemon.web.remedies import find_remedy, retry_command
+from panoseti_zarr.daemon.messages import (
+    Connected,
+    RootSeen,
+    RunEntry,
+    RunSeen,
+    Started,
+    Store,
+    StreamSeen,
+)
+from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.snapshot import Facts, describe
+from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.web.board import N_LINES, N_MINUTES, Board
+from panoseti_zarr.daemon.web.remedies import find_remedy, retry_command
 
 OPERATE = Path(__file__).parents[2] / "docs/operate.md"
 NAMES = ("a.pffd", "b.pffd", "c.pffd")
