@@ -1,54 +1,100 @@
-# On a fresh Debian or Ubuntu with python3 and its venv module:
-#   make demo    sets everything up in .venv and runs the main job on a simulated run
-#   make test    sets everything up and passes the tests
+# On a fresh machine with make, Python 3.11 to 3.13 and its venv module:
+#   make demo    installs what the service needs and shows it at work on a simulated run
+#   make test    installs the tests and passes them
 # On a server with systemd, as root:
-#   make install      installs or upgrades program and service; configuration and state stay
-#   make uninstall    takes them away; configuration, state and stores stay
+#   make install      installs or upgrades the program and its service
+#   make uninstall    removes both; configuration, state and stores stay
+# Another Python than `python3`: make demo PYTHON=python3.13. `make help` lists all targets.
 PYTHON ?= python3
 PREFIX ?= /opt/panoseti-zarr
-VENV := .venv
-READY := $(VENV)/.ready
+# An environment of its own for each Python: one that is asked for by name is not mixed with others.
+VENV ?= .venv$(addprefix -,$(filter-out python3,$(notdir $(PYTHON))))
+DEMO ?= build/demo
 
-.PHONY: demo test lint docs reliability fuzz soak bench install uninstall clean
+BIN := $(VENV)/bin
+INSTALL := requirements/install.sh $(PYTHON) $(VENV)
+BOUNDS := pyproject.toml requirements/install.sh
 
-demo: $(READY)
-	$(VENV)/bin/panoseti-zarr demo
+.PHONY: help demo test test-all test-deps test-newest test-oldest lint docs lock
+.PHONY: reliability fuzz soak bench install uninstall clean
 
-test: $(READY)
-	$(VENV)/bin/python -m pytest
+help:
+	@echo 'make demo         show the service at work on a simulated run'
+	@echo 'make test         the tests of the whole product, minutes'
+	@echo 'make test-all     the slow tests: faults, kills, systemd, SSH, browser'
+	@echo 'make test-deps    the Debian packages that some tests use (root)'
+	@echo 'make test-newest  make test with the newest version of every package'
+	@echo 'make test-oldest  make test with the oldest versions that pyproject.toml allows'
+	@echo 'make lint         linters, types, import rules'
+	@echo 'make docs         the documentation as a site in build/site'
+	@echo 'make lock         write the lock files; LOCK=--upgrade for newer versions'
+	@echo 'make reliability, fuzz, soak, bench    hours of faults, inputs, runs; timings'
+	@echo 'make install, uninstall                the service on this server (root)'
 
-lint: $(READY)
-	$(VENV)/bin/ruff check
-	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+demo: $(VENV)/.demo
+	@rm -rf $(DEMO)
+	@$(BIN)/panoseti-zarr demo --keep $(DEMO)
 
-$(READY): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
 
-docs: $(READY)
-	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+test-all: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow
 
-reliability: $(READY)
-	$(VENV)/bin/python -m pytest tests/reliability --long --kills 200
-	$(VENV)/bin/python tests/reliability/mutants.py
+test-deps:
+	tests/install_deps.sh
 
-fuzz: $(READY)
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(VENV)/bin/python -m pytest tests/fuzz
+test-newest:
+	rm -rf $(VENV)-newest && $(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --no-compile --upgrade pip
+	$(VENV)-newest/bin/python -m pip install --quiet --no-compile --editable '.[test]'
+	$(VENV)-newest/bin/python -m pytest
 
-soak: $(READY)
-	SOAK_TASKS=20000 $(VENV)/bin/python -m pytest tests/soak -k tasks --timeout 1800
-	$(VENV)/bin/python tests/soak/soak.py --minutes $${MINUTES:-60}
+test-oldest: $(VENV)/.dev
+	rm -rf $(VENV)-oldest && $(PYTHON) -m venv $(VENV)-oldest
+	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python --resolution lowest-direct \
+	  --editable '.[test]'
+	$(VENV)-oldest/bin/python -m pytest
 
-bench: $(READY)
-	$(VENV)/bin/python benchmarks/bench.py
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+lock: $(VENV)/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh $(LOCK)
+
+# What is installed so far; the sets include each other: demo, test, dev.
+$(VENV)/.demo: requirements/demo.txt $(BOUNDS)
+	@$(INSTALL) demo --editable
+	@touch $@
+$(VENV)/.test: requirements/test.txt $(BOUNDS)
+	@$(INSTALL) test --editable
+	@touch $@ $(VENV)/.demo
+$(VENV)/.dev: requirements/dev.txt $(BOUNDS)
+	@$(INSTALL) dev --editable
+	@touch $@ $(VENV)/.test $(VENV)/.demo
+
+reliability: $(VENV)/.test
+	$(BIN)/python -m pytest tests/reliability -m '' --long --kills 200
+	$(BIN)/python tests/reliability/mutants.py
+
+fuzz: $(VENV)/.test
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(BIN)/python -m pytest tests/fuzz -m ''
+
+soak: $(VENV)/.test
+	SOAK_TASKS=20000 $(BIN)/python -m pytest tests/soak -m '' -k tasks --timeout 1800
+	$(BIN)/python tests/soak/soak.py --minutes $${MINUTES:-60}
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/bench.py
 
 install:
-	$(PYTHON) -m venv $(PREFIX)
-	$(PREFIX)/bin/python -m pip install --quiet '.[hk]'
+	requirements/install.sh $(PYTHON) $(PREFIX) service
 	$(PREFIX)/bin/panoseti-zarr install-service
 
 uninstall:
@@ -56,4 +102,4 @@ uninstall:
 	rm -rf $(PREFIX)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf .venv .venv-* build

@@ -100,9 +100,7 @@ def make_handler(style: str) -> logging.Handler:
     is_console = style == "console" or (style == "auto" and is_terminal)
     render: Callable[[WrappedLogger, str, EventDict], Any]
     if is_console:
-        render = structlog.dev.ConsoleRenderer(
-            colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
-        )
+        render = console_renderer(colors=is_terminal)
     else:
         render = structlog.processors.JSONRenderer()
     formatter = _Lines(
@@ -124,6 +122,13 @@ def make_handler(style: str) -> logging.Handler:
     handler.addFilter(_is_worth_telling)
     handler.setFormatter(formatter)
     return handler
+
+
+def console_renderer(*, colors: bool) -> structlog.dev.ConsoleRenderer:
+    """Return what renders an event as a line for people to read."""
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback
+    )
 
 
 def is_journal(stream: TextIO) -> bool:

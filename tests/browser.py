@@ -1,14 +1,13 @@
 """Headless Chromium for the tests of the status page: Debian's, with its own driver."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = shutil.which("chromium")
-DRIVER = shutil.which("chromedriver")
+from needs import find
+
 PATIENCE_S = 60.0
 
 _OPTIONS = (
@@ -31,11 +30,11 @@ class Browser:
         from selenium.webdriver.chrome.service import Service
 
         options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
+        options.binary_location = find("chromium")
         for option in (*_OPTIONS, f"--user-data-dir={profile}"):
             options.add_argument(option)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self.driver = webdriver.Chrome(options=options, service=Service(find("chromedriver")))
         self.resize(1280, 900)
 
     def __enter__(self) -> "Browser":

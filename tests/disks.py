@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from needs import find, need
 
 _SHUTDOWN = 0x8004587D
 _LOSE_THE_LOG = 2
@@ -20,7 +21,8 @@ def mount(*words):
     """Mount, or skip the test where that is not allowed."""
     done = subprocess.run(["mount", *map(str, words)], check=False, capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        kind = words[words.index("-t") + 1] if "-t" in words else "ext4"
+        pytest.skip(f"no {kind} can be mounted here")
 
 
 def unmount(place):
@@ -41,6 +43,7 @@ def remount(place, options):
 @contextlib.contextmanager
 def memory_disk(place: Path, options: str):
     """Mount a tmpfs with options (``size=1m``) and give its directory."""
+    need(root=True)
     place.mkdir(exist_ok=True)
     mount("-t", "tmpfs", "-o", options, "tmpfs", place)
     try:
@@ -59,12 +62,13 @@ class Ext4Disk:
     _OPTIONS = "loop,data=writeback,noauto_da_alloc,commit=300,errors=remount-ro"
 
     def __init__(self, place: Path, image: Path) -> None:
+        need("mkfs.ext4", "fsfreeze", root=True)
         self.place = place
         self._image = image
         place.mkdir(exist_ok=True)
         with image.open("wb") as opened:
             opened.truncate(64 << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True, capture_output=True)
+        subprocess.run([find("mkfs.ext4"), "-q", "-F", image], check=True, capture_output=True)
         mount("-o", self._OPTIONS, image, place)
 
     def __enter__(self):
@@ -113,9 +117,3 @@ class Ext4Disk:
                 return
             time.sleep(0.1)  # nothing tells of it
         pytest.fail(f"{self._image} is still in use")
-
-
-def require_root():
-    """Skip the test for whoever may not mount."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")

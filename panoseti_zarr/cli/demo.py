@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,10 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
-from panoseti_zarr.errors import InvariantError
+from panoseti_zarr.errors import InputError, InvariantError
 
 _PRODUCTS = (("img16", 20_000), ("ph256", 5_000))
-_PATIENCE_S = 120.0
+_STOP_TIMEOUT_S = 120.0
 
 _CONFIG = """\
 [daemon]
@@ -29,44 +30,81 @@ rescan_s = 1
 min_free_gb = 0.1
 housekeeping = false
 
+# Tasks go to a Dask cluster on this machine: a scheduler and two worker processes.
+[cluster]
+type = "local"
+use_cluster = true
+[cluster.local]
+n_workers = 2
+threads_per_worker = 1
+memory_per_worker = "2GB"
+dashboard_port = 0
+
 [logging]
 format = "json"
+
+[quicklook]
+dir = ""
 """
+
+# What the demo says at its end; a test runs these lines.
+_PLOT = """\
+import matplotlib.pyplot as plt, xarray
+xarray.open_zarr({store!r}).images.mean(["y", "x"]).plot()
+plt.savefig({picture!r})"""
 
 
 def demo(
     keep: Annotated[
-        Path | None, typer.Option(help="Work in this new directory and leave it there.")
+        Path | None,
+        typer.Option(help="Leave the results in this new directory; default: a temporary one."),
     ] = None,
 ) -> None:
-    """Simulate a run, serve it, show the log and the result."""
-    with contextlib.ExitStack() as stack:
-        if keep is None:
-            root = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="panoseti-zarr-demo-"))
-            )
-        else:
-            keep.mkdir(parents=True)
-            root = keep.resolve()
-        config = root / "config.toml"
-        config.write_text(_CONFIG.format(root=root))
-        (root / "data").mkdir()
-        service = stack.enter_context(_service(config))
-        for event in _events(service):
+    """Simulate a run, let the service convert it, and show the log and the result."""
+    root = _make_root(keep)
+    config = root / "config.toml"
+    config.write_text(_CONFIG.format(root=root))
+    (root / "data").mkdir()
+    _heading("Starting the service on a Dask cluster of two worker processes. Its log:")
+    with _service(config) as service:
+        for event in _logged_events(service):
             if event["event"] == "service.ready":
+                _heading("Simulating a run in the directory that the service watches")
                 _simulate(root / "data")
             if event["event"] == "run.completed":
                 break
         else:
             raise InvariantError("the service ended before the run was done")
-        _show_result(root, config)
-    if keep is not None:
-        typer.echo(f"all of it is in {root}")
+        _heading("panoseti-zarr status")
+        _run("status", "--config", str(config))
+        for store, run in _l0_stores(root):
+            _heading(f"panoseti-zarr verify {store.name}")
+            _run("verify", str(store), str(run))
+        _heading("Stopping the service")
+    _show_stores(root)
+
+
+def _make_root(keep: Path | None) -> Path:
+    """Make the demo's directory.
+
+    Raises
+    ------
+    InputError
+        It exists.
+    """
+    if keep is None:
+        return Path(tempfile.mkdtemp(prefix="panoseti-zarr-demo-"))
+    try:
+        keep.mkdir(parents=True)
+    except FileExistsError:
+        raise InputError(
+            "exists already: name a new directory, or remove this one", path=str(keep)
+        ) from None
+    return keep.resolve()
 
 
 @contextlib.contextmanager
 def _service(config: Path) -> Iterator[subprocess.Popen[str]]:
-    typer.echo("== the service's log")
     command = [sys.executable, "-m", "panoseti_zarr", "serve", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:  # noqa: S603
         try:
@@ -74,16 +112,27 @@ def _service(config: Path) -> Iterator[subprocess.Popen[str]]:
         finally:
             service.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                service.wait(_PATIENCE_S)
+                service.wait(_STOP_TIMEOUT_S)
             service.kill()
 
 
-def _events(service: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
-    """Show and give the service's log lines."""
+def _logged_events(service: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    """Print the service's log as it comes, as on a terminal, and yield its events."""
+    from panoseti_zarr.daemon.log import console_renderer
+
     assert service.stdout is not None  # noqa: S101 - it was started with a pipe
+    render = console_renderer(colors=_has_colors())
     for line in service.stdout:
-        typer.echo(line.rstrip())
-        yield json.loads(line)
+        event: dict[str, Any] = json.loads(line)
+        typer.echo(render(None, "", dict(event)), color=True)
+        yield event
+
+
+def _has_colors() -> bool:
+    """Whether to colour the log: on a terminal, and as NO_COLOR and FORCE_COLOR say."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
 
 
 def _simulate(data_root: Path) -> None:
@@ -93,20 +142,34 @@ def _simulate(data_root: Path) -> None:
     simulate_run(data_root, RunPlan(streams))
 
 
-def _show_result(root: Path, config: Path) -> None:
-    """Show what the service says of itself, and hold the L0 stores against the run."""
-    for title, words in (
-        ("the service's status", ["status", "--config", str(config)]),
-        *(
-            (f"verify {store.name}", ["verify", str(store), str(run)])
-            for run in sorted((root / "data").iterdir())
-            for store in sorted((root / "l0").glob("*.zarr"))
-        ),
-    ):
-        typer.echo(f"== {title}")
-        sys.stdout.flush()
-        subprocess.run([sys.executable, "-m", "panoseti_zarr", *words], check=True)  # noqa: S603
-    typer.echo("== the stores")
+def _l0_stores(root: Path) -> list[tuple[Path, Path]]:
+    """Return each L0 store with the run it was made from."""
+    (run,) = (root / "data").iterdir()
+    return [(store, run) for store in sorted((root / "l0").glob("*.zarr"))]
+
+
+def _run(*words: str) -> None:
+    """Run another command, with its output in place."""
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-m", "panoseti_zarr", *words], check=True)  # noqa: S603
+
+
+def _show_stores(root: Path) -> None:
+    """Say where the results are, and how to plot them."""
+    shown = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+    _heading(f"The results are in {shown}")
     for store in sorted(root.glob("l?/*.zarr")):
-        size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
-        typer.echo(f"{size / 1e6:8.1f} MB  {store.relative_to(root)}")
+        size_bytes = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+        typer.echo(f"{size_bytes / 1e6:8.1f} MB  {store.relative_to(root)}")
+    (store,) = root.glob("l1/*.dp_img16.*.zarr")
+    python = Path(sys.executable).with_name("python")
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    _heading(f"Plot the mean of each image after baseline subtraction, in {python}:")
+    relative = store.relative_to(root)
+    typer.echo(_PLOT.format(store=str(shown / relative), picture=str(shown / "light-curve.png")))
+
+
+def _heading(text: str) -> None:
+    typer.echo(f"\n{typer.style('==', bold=True)} {typer.style(text, bold=True)}")
+    sys.stdout.flush()

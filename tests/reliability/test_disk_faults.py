@@ -1,7 +1,8 @@
 """Full, failing and read-only disks: one line that says so, nothing wrong, and it goes on."""
 
 import pytest
-from disks import Ext4Disk, memory_disk, remount, require_root
+from disks import Ext4Disk, memory_disk, remount
+from needs import need
 from nights import SETTINGS, make_night
 from processes import SMALL_CHUNKS, IngestProcess, assert_one_line, convert, hold
 from stores import ingest
@@ -32,7 +33,7 @@ def convert_as_a_disk_grows(night, config, place, sizes, enough):
     One line each time, and then the same end. Return how many failed, and of these how many
     had committed something.
     """
-    require_root()
+    need(root=True)
     n_failed = n_partly = 0
     with memory_disk(place / "disk", sizes[0]) as disk:
         l0_dir = disk / "l0"
@@ -72,7 +73,7 @@ def test_no_inodes(img16_night, config, place, count):
 @pytest.fixture
 def ext4(place):
     """A disk that can fail."""
-    require_root()
+    need(root=True)
     with Ext4Disk(place / "disk", place / "image") as made:
         yield made
 

@@ -3,7 +3,8 @@
 import shutil
 
 import pytest
-from disks import Ext4Disk, require_root
+from disks import Ext4Disk
+from needs import need
 from nights import SETTINGS
 from processes import SMALL_CHUNKS, IngestProcess, hold
 from stores import ingest
@@ -23,7 +24,7 @@ REOPENED = [(step, 0) for step in (*COMMIT, "recover.chunks_removed")]
 @pytest.fixture
 def disk(place):
     """A disk whose power can be cut."""
-    require_root()
+    need(root=True)
     with Ext4Disk(place / "disk", place / "image") as made:
         yield made
 

@@ -8,7 +8,6 @@ more, and would hide a missing call.
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
+from needs import need
 
 WRITES = ("write", "pwrite64", "writev", "pwritev", "ftruncate")
 MAKES = ("mkdir", "mkdirat")
@@ -34,10 +34,8 @@ _DESCRIPTOR = re.compile(r"^(\d+)<([^>]*)>")
 
 def require_strace():
     """Skip the test where the system calls of a process cannot be seen or failed."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not installed")
-    tried = subprocess.run([strace, "-qq", "-o", "/dev/null", "true"], check=False)
+    need("strace")
+    tried = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], check=False)
     if tried.returncode:
         pytest.skip("processes may not be traced here")
 

@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 import pytest
+from needs import need
 from service_process import environment
 
 NAMES = ("a", "b", "c")
 PATIENCE_S = 60.0
 GUEST = str(Path(__file__).with_name("ssh_guest.py"))
-_NEEDED = {"ip": "iproute2", "/usr/sbin/sshd": "openssh-server", "ssh-keygen": "openssh-client"}
 _SSHD = """
 ListenAddress {address}:22
 HostKey {directory}/host_{name}
@@ -37,11 +37,7 @@ UseDNS no
 
 def require():
     """Skip the test where such hosts cannot be made."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make network namespaces")
-    for program, package in _NEEDED.items():
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is missing (Debian package {package})")
+    need("ip", "sshd", "ssh-keygen", root=True)
     probe = f"pz{os.getpid()}-probe"
     if subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False).returncode:
         pytest.skip("network namespaces cannot be made here")

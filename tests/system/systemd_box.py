@@ -7,7 +7,6 @@ namespace, so that nothing is left when its first process ends; that dies with t
 import contextlib
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import time
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from needs import lack
 
-NEEDED = ("systemd-nspawn", "systemctl", "nsenter", "unshare", "setpriv")
+NEEDED = ("systemd-nspawn", "systemctl", "dbus-daemon", "nsenter", "unshare", "setpriv")
 BOOT_S = 60.0
 _CONTAINER = "systemd-nspawn"
 
@@ -47,12 +47,9 @@ done' sh "$@"
 
 def reason_for_none() -> str:
     """Say why there can be no such machine here; an empty text where there can."""
-    if os.geteuid() != 0:
-        return "only root may start a container"
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    if missing:
-        return f"{', '.join(missing)} not installed"
-    return "" if _cgroup_root() else "no writable cgroup2 hierarchy"
+    if reason := lack(*NEEDED, root=True):
+        return reason
+    return "" if _cgroup_root() else "no control groups (cgroup2) can be made here"
 
 
 def _cgroup_root() -> Path | None:

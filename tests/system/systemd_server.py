@@ -22,11 +22,10 @@ PREFIX = "/opt/panoseti-zarr"
 DATA, L0, L1, STATE = "/data/panoseti", "/data/zarr/L0", "/data/zarr/L1", "/var/lib/panoseti-zarr"
 
 _PACKAGES = "/opt/packages"
-_WHEELS = "/opt/wheels"
 _CHECKOUT = "/opt/checkout"
 _SOURCE = "/root/panoseti-zarr"
 _PARTS = (
-    *("daemon", "panoseti_zarr", "systemd"),
+    *("daemon", "panoseti_zarr", "requirements", "systemd"),
     *("pyproject.toml", "README.md", "LICENSE", "config.toml", "Makefile"),
 )
 
@@ -69,19 +68,9 @@ def python_outside_home() -> str:
     pytest.skip("this version of Python is in a home directory only")
 
 
-def download_build_tools(place: Path) -> Path:
-    """Fetch what builds the package: the machine has no network."""
-    words = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(place)]
-    done = subprocess.run([*words, "setuptools>=77"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"the build tools cannot be had: {done.stderr.strip()}")
-    return place
-
-
-def bindings(wheels: Path) -> dict[str, Path]:
+def bindings() -> dict[str, Path]:
     """Return what the machine must see of this one."""
-    packages = Path(sysconfig.get_path("purelib"))
-    return {_PACKAGES: packages, _WHEELS: wheels, _CHECKOUT: REPOSITORY}
+    return {_PACKAGES: Path(sysconfig.get_path("purelib")), _CHECKOUT: REPOSITORY}
 
 
 class Server:
@@ -102,19 +91,18 @@ class Server:
         self._reader: threading.Thread | None = None
 
     def install(self) -> str:
-        """Carry out ``make install`` as where there is an index of packages; return its words."""
+        """Carry out ``make install`` without a network; return its output."""
         version = f"python3.{sys.version_info.minor}"
         python = python_outside_home()
         self.box.run("mkdir", "-p", _SOURCE, DATA)
         parts = (f"{_CHECKOUT}/{part}" for part in _PARTS)
         self.box.run("cp", "--recursive", *parts, _SOURCE)
         self.box.run(python, "-m", "venv", "--without-pip", PREFIX)
-        # The packages that the service needs are those with which the tests run.
+        # The locked packages are those with which the tests run: pip finds them installed.
         site = self.box.path(f"{PREFIX}/lib/{version}/site-packages")
         (site / "packages.pth").write_text(f"{_PACKAGES}\n")
-        index = ("PIP_NO_INDEX=1", f"PIP_FIND_LINKS={_WHEELS}", "PIP_NO_DEPS=1")
         words = ("make", "-C", _SOURCE, "install", f"PYTHON={python}")
-        return self.box.run("env", *index, *words).stdout
+        return self.box.run("env", "PIP_NO_INDEX=1", *words).stdout
 
     def uninstall(self) -> str:
         """Carry out ``make uninstall``; return its words."""

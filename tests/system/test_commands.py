@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from disks import memory_disk
 
 from panoseti_zarr.io.lock import store_lock
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
@@ -177,17 +178,8 @@ def test_config_is_found_and_named(small_run, tmp_path):
 @pytest.fixture
 def full_disk(tmp_path):
     """A file system of 300 kB."""
-    place = tmp_path / "full"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", place],
-        check=False,
-        capture_output=True,
-    )
-    if mounted.returncode:
-        pytest.skip("only root may mount a small file system")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with memory_disk(tmp_path / "full", "size=300k") as place:
+        yield place
 
 
 def test_full_disk(small_run, full_disk):

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from disks import Ext4Disk, memory_disk, remount, require_root
+from disks import Ext4Disk, memory_disk, remount
 from mirror import Mirror
+from needs import need
 from service_process import Station, make_run, mark_finished
 from stores import assert_same_store, frame_files, ingest
 
@@ -20,7 +21,7 @@ HASTE = {"min_free_gb": 0, "retry_s": 0.1, "hang_s": 1}
 
 @pytest.fixture(autouse=True)
 def _root_only():
-    require_root()
+    need(root=True)
 
 
 @pytest.fixture

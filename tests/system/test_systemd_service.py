@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from needs import lack
 from service_process import environment, make_run
 from stores import chunk_digests, frame_files
 from systemd_box import Box, reason_for_none
@@ -27,7 +28,6 @@ from systemd_server import (
     UNIT,
     Server,
     bindings,
-    download_build_tools,
 )
 
 from panoseti_zarr.io.simulate import StreamPlan
@@ -44,7 +44,7 @@ N_IMG, N_PH = 16_000, 4_000
 def machine(tmp_path_factory):
     """A server on which the service was installed."""
     base = tmp_path_factory.mktemp("systemd")
-    with Box(base, bindings(download_build_tools(base / "wheels"))) as box:
+    with Box(base, bindings()) as box:
         server = Server(box)
         server.install()
         yield server
@@ -226,7 +226,7 @@ def test_the_journal_has_priorities(server):
     assert len(server.box.run(*words).stdout.splitlines()) == len(server.entries)
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+@pytest.mark.skipif(bool(lack("jq")), reason=lack("jq"))
 def test_the_readme_s_examples_of_jq_show_the_log(server):
     """Every pipe of the README into jq works on the journal as it is, systemd's lines included."""
     make_run(server.box.path(DATA))

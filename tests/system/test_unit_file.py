@@ -1,17 +1,16 @@
 """The systemd unit, judged by systemd's own tools."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from needs import lack
 
 UNIT = Path(__file__).parents[2] / "systemd" / "panoseti-zarr.service"
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
-)
+WHY_NOT = lack("systemd-analyze")
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 
 def analyze(*words):

@@ -1,12 +1,12 @@
 """The status page as a person sees it: in headless Chromium."""
 
-import importlib.util
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, DRIVER, Browser
+from browser import Browser
+from needs import lack
 from service_process import make_run
 
 from panoseti_zarr.daemon.messages import (
@@ -25,10 +25,8 @@ from panoseti_zarr.daemon.state import ServiceState
 from panoseti_zarr.daemon.web.server import StatusPage
 from panoseti_zarr.io.simulate import StreamPlan
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER and importlib.util.find_spec("selenium")),
-    reason="needs chromium, chromedriver and selenium",
-)
+WHY_NOT = lack("chromium", "chromedriver")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 EVIL = "obs_<script>alert(1)<img src=x onerror=alert(2)>.start_2024-07-27T04:34:06Z.pffd"
 N_RUNS = 2000

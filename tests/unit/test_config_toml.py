@@ -32,9 +32,9 @@ def uncommented() -> str:
 
 
 def test_example_is_the_production_configuration():
-    """The example loads: no Dask cluster, and directories that do not overlap."""
+    """The example loads: a local Dask cluster, and directories that do not overlap."""
     config = load_config(EXAMPLE)
-    assert (config.cluster.type, config.cluster.use_cluster) == ("local", False)
+    assert (config.cluster.type, config.cluster.use_cluster) == ("local", True)
     assert config.daemon.data_root == (Path("/data/panoseti"),)
     assert config.daemon.state_dir == Path("/var/lib/panoseti-zarr")
     assert None not in {config.daemon.l0_dir, config.daemon.l1_dir}
@@ -45,14 +45,15 @@ def test_example_gives_nothing_without_effect():
     assert ineffective_keys(load_config(EXAMPLE)) == ()
 
 
-def test_example_changes_no_default():
-    """But for the service's directories, the example's configuration is the built-in one."""
+def test_example_changes_no_default_but_the_cluster():
+    """Except for the service's directories and its cluster, the example has the defaults."""
     config, defaults = load_config(EXAMPLE), Config()
     directories = {"data_root", "l0_dir", "l1_dir", "state_dir"}
     assert config.daemon.model_dump(exclude=directories) == defaults.daemon.model_dump(
         exclude=directories
     )
-    assert config.model_dump(exclude={"daemon"}) == defaults.model_dump(exclude={"daemon"})
+    others = {"daemon": True, "cluster": {"use_cluster"}}
+    assert config.model_dump(exclude=others) == defaults.model_dump(exclude=others)
 
 
 @pytest.mark.parametrize(("name", "model"), list(sections()))
@@ -76,7 +77,9 @@ def test_example_with_every_key_in_force(tmp_path):
             settings = getattr(settings, part)
         for key in own_keys(model):
             default = model.model_fields[key].default
-            assert default in {None, ()} or getattr(settings, key) == default, f"{name}.{key}"
+            if default in {None, ()} or key == "use_cluster":
+                continue
+            assert getattr(settings, key) == default, f"{name}.{key}"
 
 
 def test_example_comments_on_every_key():
