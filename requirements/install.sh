@@ -29,7 +29,7 @@ began=$(date +%s)
 # The lock names every package, so that there is nothing to resolve. Python compiles what is
 # imported; to compile everything in advance would take longer than the rest.
 install() {
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$@" ||
+  "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps "$@" ||
     fail "the installation failed, see above. Run it again: what was downloaded is kept. Is the index of packages within reach?"
 }
 compile=--no-compile

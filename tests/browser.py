@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from needs import find
-
-PATIENCE_S = 60.0
+from waiting import PATIENCE_S
 
 _OPTIONS = (
     "--headless=new",

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE_S
+
 import panoseti_zarr
 from panoseti_zarr.daemon.events import EVENTS
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 
-PATIENCE_S = 120.0
 COMMON_KEYS = {"timestamp", "level", "event"}
 OPTIONAL_KEYS = {"exception"}
 MARKERS = ("recording_ended", "collect_complete", "run_complete")

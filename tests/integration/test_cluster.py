@@ -12,6 +12,7 @@ import psutil
 import pytest
 from distributed import Client
 from stores import SMALL_CHUNKS, chunk_digests, ingest
+from waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import InProcessExecutor, make_executor
 from panoseti_zarr.cluster.address import read_scheduler_file, write_scheduler_file
@@ -63,12 +64,12 @@ def test_errors_come_back_whole_and_losses_are_transient():
     told = SimpleQueue()
     with make_executor(LOCAL, tell=told.put) as executor:
         with pytest.raises(CorruptDataError) as caught:
-            executor.submit(raise_corrupt, "a.pff").result(timeout=30)
+            executor.submit(raise_corrupt, "a.pff").result(timeout=PATIENCE_S)
         assert (caught.value.path, caught.value.frame_index) == ("a.pff", 7)
         with pytest.raises(TransientIOError, match="lost"):
-            executor.submit(end_this_process).result(timeout=120)
-        assert told.get(timeout=30).name == "cluster.worker_lost"
-        assert executor.submit(os.getpid).result(timeout=60) != os.getpid()
+            executor.submit(end_this_process).result(timeout=PATIENCE_S)
+        assert told.get(timeout=PATIENCE_S).name == "cluster.worker_lost"
+        assert executor.submit(os.getpid).result(timeout=PATIENCE_S) != os.getpid()
 
 
 def test_a_cluster_of_others_is_found_by_its_file(tmp_path):
@@ -77,8 +78,8 @@ def test_a_cluster_of_others_is_found_by_its_file(tmp_path):
     with make_executor(LOCAL) as owner:
         write_scheduler_file(file, owner.scheduler_address)
         with make_executor(Config(), scheduler=str(file)) as guest:
-            assert guest.submit(os.getpid).result(timeout=30) != os.getpid()
-        assert owner.submit(os.getpid).result(timeout=30) != os.getpid()
+            assert guest.submit(os.getpid).result(timeout=PATIENCE_S) != os.getpid()
+        assert owner.submit(os.getpid).result(timeout=PATIENCE_S) != os.getpid()
 
 
 def test_a_cancelled_task_does_not_run(tmp_path):
@@ -89,7 +90,7 @@ def test_a_cancelled_task_does_not_run(tmp_path):
         second = executor.submit(Path.touch, tmp_path / "ran")
         assert second.cancel()
         gate.set()
-        assert first.result(timeout=10)
+        assert first.result(timeout=PATIENCE_S)
     assert not (tmp_path / "ran").exists()
 
 
@@ -130,11 +131,11 @@ def test_a_worker_that_grows_is_replaced():
     config = Config.model_validate({"cluster": {"use_cluster": True, "local": local}})
     told = SimpleQueue()
     with make_executor(config, tell=told.put) as executor:
-        pid = executor.submit(os.getpid).result(timeout=30)
+        pid = executor.submit(os.getpid).result(timeout=PATIENCE_S)
         task = executor.submit(grow, 600_000_000)
-        assert told.get(timeout=60).name == "cluster.worker_lost"
+        assert told.get(timeout=PATIENCE_S).name == "cluster.worker_lost"
         task.cancel()
-        assert executor.submit(os.getpid).result(timeout=60) != pid
+        assert executor.submit(os.getpid).result(timeout=PATIENCE_S) != pid
 
 
 def test_a_local_cluster_listens_on_loopback_alone():

@@ -8,12 +8,12 @@ from queue import SimpleQueue
 
 import pytest
 from service_process import Station, environment, make_run
+from waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import make_executor
 from panoseti_zarr.config import Config
 from panoseti_zarr.io.simulate import StreamPlan
 
-PATIENCE_S = 60.0
 CONFIG = "[cluster.local]\nn_workers = 1\nthreads_per_worker = 2\ndashboard_port = 0\n"
 
 
@@ -73,14 +73,16 @@ def test_a_task_survives_its_scheduler(others, tmp_path):
         assert executor.n_slots == 2
         words = ["sh", "-c", WAIT, str(tmp_path / "go")]
         task = executor.submit(subprocess.run, words, capture_output=True)
-        first = executor.submit(os.getpid).result(timeout=30)
+        first = executor.submit(os.getpid).result(timeout=PATIENCE_S)
         others.kill()
-        while told.get(timeout=30).name != "cluster.lost":
+        while told.get(timeout=PATIENCE_S).name != "cluster.lost":
             pass
         late = executor.submit(os.getpid)
         others.start()
         (tmp_path / "go").touch()
-        assert int(task.result(timeout=60).stdout) == late.result(timeout=60) != first
+        assert (
+            int(task.result(timeout=PATIENCE_S).stdout) == late.result(timeout=PATIENCE_S) != first
+        )
 
 
 def test_the_service_waits_for_a_cluster(others, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from l0_arrays import write_l0
 from stores import chunk_digests, read_arrays, snapshot
+from waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
@@ -262,7 +263,7 @@ def test_directory_that_cannot_be_written_is_transient(l0, tmp_path):
 def command(*arguments):
     """Run ``panoseti-zarr baseline`` in a process of its own."""
     words = [sys.executable, "-m", "panoseti_zarr", "baseline", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 def test_command_makes_a_store_and_says_so(l0, l1, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from arriving_run import N_FRAMES, ArrivingRun
+from waiting import PATIENCE_S
 
 from panoseti_zarr.errors import StopRequestedError
 
@@ -30,7 +31,7 @@ def test_the_live_light_curve(tmp_path):
             recording.commit(4, on_commit=lambda _: stop.set(), stop=stop)
         first = example.stdout.readline()
         recording.commit(4)
-        rest, stderr = example.communicate(timeout=60)
+        rest, stderr = example.communicate(timeout=PATIENCE_S)
     assert (example.returncode, stderr) == (0, "")
     assert 0 < int(first.split()[0]) < N_FRAMES
     assert rest.splitlines()[-1] == f"{N_FRAMES} frames"

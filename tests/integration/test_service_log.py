@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 from service_process import environment
+from waiting import PATIENCE_S
 
 SCRIPT = """
 import logging, sys, warnings
@@ -28,7 +29,7 @@ def run(body: str, level: str = "info", style: str = "auto", **options) -> list[
         env=environment(**options.pop("env", {})),
         check=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         **options,
     )
     return (done.stdout or "").splitlines()
@@ -155,7 +156,7 @@ def test_worker_processes_log_in_the_same_form(tmp_path):
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]
     assert {e["event"] for e in events} == {"library.logged"}

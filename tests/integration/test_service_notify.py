@@ -5,6 +5,7 @@ import secrets
 import socket
 
 import pytest
+from waiting import PATIENCE_S
 
 from panoseti_zarr.daemon.notify import Notifier
 
@@ -15,7 +16,7 @@ def listener(request, tmp_path, monkeypatch):
     name = str(tmp_path / "notify") if request.param == "path" else f"@{secrets.token_hex(8)}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
-        server.settimeout(10)
+        server.settimeout(PATIENCE_S)
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         monkeypatch.setenv("WATCHDOG_USEC", "60000000")
         monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))

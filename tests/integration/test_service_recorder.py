@@ -8,6 +8,7 @@ import time
 
 import pytest
 from structlog.testing import capture_logs
+from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.lanes import Lanes
@@ -83,7 +84,7 @@ def test_a_silent_cluster_is_none_unless_it_is_waited_for(recorder, listener):
 def test_a_write_that_does_not_end_is_none(recorder, listener, tmp_path, monkeypatch):
     """Where the state directory hangs, nothing is remembered: a restart may help."""
     go_on = threading.Event()
-    recorder.lanes.submit(LANE, lambda: go_on.wait(60))
+    recorder.lanes.submit(LANE, lambda: go_on.wait(PATIENCE_S))
     turn(recorder, listener)
     monkeypatch.setattr("panoseti_zarr.daemon.recorder.STUCK_S", 0.001)
     assert turn(recorder, listener) == [f"STATUS=stuck: a write to {tmp_path} does not end"]
@@ -95,7 +96,7 @@ def test_an_idle_status_file_is_touched_and_not_written_again(recorder, listener
     turn(recorder, listener)
     recorder.lanes.submit(LANE, lambda: None)
     path = tmp_path / "status.json"
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + PATIENCE_S
     while not path.exists():
         assert time.monotonic() < deadline_s
     before = path.stat()
@@ -105,7 +106,7 @@ def test_an_idle_status_file_is_touched_and_not_written_again(recorder, listener
     turn(recorder, listener)
     done = threading.Event()
     recorder.lanes.submit(LANE, done.set)
-    assert done.wait(30)
+    assert done.wait(PATIENCE_S)
     after = path.stat()
     assert after.st_ino == before.st_ino
     assert after.st_mtime_ns > before.st_mtime_ns

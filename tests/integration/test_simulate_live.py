@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
+from waiting import PATIENCE_S
 
 from panoseti_zarr.cli.simulate import simulate
 from panoseti_zarr.cluster.in_process import InProcessExecutor
@@ -369,7 +370,7 @@ def test_command_ends_a_recording_in_order_at_a_signal(tmp_path, number):
     command = [sys.executable, "-m", "panoseti_zarr", "simulate", str(tmp_path), *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as recorder:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not any(size for run in tmp_path.iterdir() for size in sizes(run).values()):
             assert time.monotonic() < deadline
             assert recorder.poll() is None
@@ -378,7 +379,7 @@ def test_command_ends_a_recording_in_order_at_a_signal(tmp_path, number):
         assert sizes(run_dir)[0] % BUFFER_BYTES == 0
         assert not markers_of(run_dir)
         recorder.send_signal(number)
-        out, err = recorder.communicate(timeout=60)
+        out, err = recorder.communicate(timeout=PATIENCE_S)
     assert recorder.returncode == 0, err
     assert not err
     made = json.loads(out)

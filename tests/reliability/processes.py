@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waiting import PATIENCE_S
+
 import panoseti_zarr
 
 SCRIPT = Path(__file__).with_name("ingest_process.py")
@@ -94,7 +96,7 @@ class IngestProcess:
         """Wait for the end; return what is told last: ``done``, or ``failed`` and ``message``."""
         told = self.wait()
         assert told.keys() & {"done", "failed"}, told
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=PATIENCE_S)
         return told
 
 
@@ -120,7 +122,7 @@ def start_command(*words):
 def convert(run, l0_dir, config):
     """Run ``panoseti-zarr convert`` to its end."""
     with start_convert(run, l0_dir, config) as process:
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 

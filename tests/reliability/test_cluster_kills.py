@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from nights import Night
 from processes import convert, start_convert
+from waiting import PATIENCE_S
 
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 
@@ -79,7 +80,7 @@ def test_a_killed_worker(night, config, place):
         wait_for_commits(process, night, l0_dir, 160)
         workers = [pid for pid, words in session(process).items() if b"spawn_main" in words]
         os.kill(workers[0], signal.SIGKILL)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, stderr
     finally:
         end(process)

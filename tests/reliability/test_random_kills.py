@@ -12,6 +12,7 @@ from nights import Night
 from processes import start_command
 from stores import snapshot
 from subtractions import Subtraction
+from waiting import PATIENCE_S
 
 from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
@@ -50,7 +51,7 @@ def undisturbed(memory_dir, config):
     run = simulate_run(root / "data", plan)
     began = time.monotonic()
     with start_run(run, root / "undisturbed", config) as process:
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=PATIENCE_S)
     seconds = time.monotonic() - began
     assert process.returncode == 0, stderr
     l0s, l1s = (sorted((root / "undisturbed" / level).glob("*.zarr")) for level in ("l0", "l1"))

@@ -19,6 +19,7 @@ from nights import SETTINGS as SMALL_CHUNKS
 from nights import link_run, simulate
 from reference_store import reference_arrays
 from stores import frame_files, ingest
+from waiting import PATIENCE_S
 
 from panoseti_zarr import open_stream
 from panoseti_zarr.config import PffToZarrConfig
@@ -130,7 +131,7 @@ def test_a_reader_through_a_thousand_commits(place, product, n_wanted, request, 
             n_commits += ingest_file_by_file(run, growing, l0_dir, reader, place)
             n_stores += 1
         (place / "stop").touch()
-        told, stderr = reader.communicate(timeout=60)
+        told, stderr = reader.communicate(timeout=PATIENCE_S)
     assert reader.returncode == 0, stderr
     seen = json.loads(told)
     count(n_commits=n_commits, **seen)

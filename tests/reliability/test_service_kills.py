@@ -14,9 +14,10 @@ import pytest
 from ingest_process import L1_SETTINGS
 from nights import Night
 from processes import convert
-from service_process import PATIENCE_S, Station, environment, make_run
+from service_process import Station, environment, make_run
 from stores import snapshot
 from subtractions import Subtraction
+from waiting import PATIENCE_S
 
 from panoseti_zarr.daemon.ledger import LEDGER_NAME, Ledger
 from panoseti_zarr.daemon.records import StreamStatus

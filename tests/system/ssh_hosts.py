@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from needs import need
 from service_process import environment
+from waiting import PATIENCE_S
 
 NAMES = ("a", "b", "c")
-PATIENCE_S = 60.0
 GUEST = str(Path(__file__).with_name("ssh_guest.py"))
 _SSHD = """
 ListenAddress {address}:22
@@ -45,7 +45,7 @@ def require():
 
 
 def _run(*words):
-    subprocess.run(words, check=True, capture_output=True, timeout=30)
+    subprocess.run(words, check=True, capture_output=True, timeout=PATIENCE_S)
 
 
 class SshHosts:
@@ -124,7 +124,7 @@ class SshHosts:
 
     def _wait_for_sshd(self, name):
         probe = f"import socket; socket.create_connection(({self.address(name)!r}, 22), 1).close()"
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + PATIENCE_S
         while subprocess.run(
             self.on(name, sys.executable, "-S", "-c", probe), capture_output=True, check=False
         ).returncode:
@@ -214,16 +214,8 @@ def cluster_config(hosts, names="abc", /, **more):
         "identity_file": str(hosts.identity),
         "known_hosts": str(hosts.known_hosts),
         "dashboard_port": 0,
-        "connect_timeout": 30,
+        "connect_timeout": 120,
         **more,
     }
     lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
     return "\n".join(['[cluster]\ntype = "ssh"\nuse_cluster = true', "[cluster.ssh]", *lines, ""])
-
-
-def wait_until(is_so, why="it did not come"):
-    """Wait for what nobody tells."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline_s, why
-        time.sleep(0.05)

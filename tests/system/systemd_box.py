@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 from needs import lack
+from waiting import PATIENCE_S
 
 NEEDED = ("systemd-nspawn", "systemctl", "dbus-daemon", "nsenter", "unshare", "setpriv")
-BOOT_S = 60.0
 _CONTAINER = "systemd-nspawn"
 
 # Joins a control group of its own, sees that as the root of all, and starts systemd over an
@@ -119,7 +119,7 @@ class Box:
 
     def _await_boot(self) -> None:
         """Wait for the word that everything was started."""
-        self._listener.settimeout(BOOT_S)
+        self._listener.settimeout(PATIENCE_S)
         try:
             while b"READY=1" not in self._listener.recv(4096).split(b"\n"):
                 pass
@@ -130,13 +130,13 @@ class Box:
 
     def _kill(self) -> None:
         self._process.kill()
-        self._process.wait(BOOT_S)
+        self._process.wait(PATIENCE_S)
 
     def reboot(self) -> None:
         """Let it shut down in order and boot again."""
         first_process = psutil.Process(self.pid)
         self.run("systemctl", "--no-block", "reboot")
-        first_process.wait(BOOT_S)
+        first_process.wait(PATIENCE_S)
         # A word that is there by now came before; whoever took it for the next boot's would look
         # at a machine that is not up.
         self._listener.setblocking(False)
@@ -152,7 +152,7 @@ class Box:
         return ["nsenter", "--target", str(self.pid), "--all", "--", *inside, *words]
 
     def run(
-        self, *words: str, check: bool = True, timeout_s: float = 120.0
+        self, *words: str, check: bool = True, timeout_s: float = PATIENCE_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in it as root."""
         done = subprocess.run(
@@ -183,7 +183,7 @@ def _is_first(process: psutil.Process) -> bool:
 
 def _remove_group(group: Path) -> None:
     """Remove a control group and those in it, once the kernel has taken the last process out."""
-    deadline_s = time.monotonic() + BOOT_S
+    deadline_s = time.monotonic() + PATIENCE_S
     while "populated 1" in (group / "cgroup.events").read_text():
         assert time.monotonic() < deadline_s, f"processes are left in {group}"
         time.sleep(0.01)

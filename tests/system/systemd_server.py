@@ -5,15 +5,14 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from service_process import PATIENCE_S
 from systemd_box import Box
+from waiting import PATIENCE_S, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 NAME = "panoseti-zarr"
@@ -179,11 +178,7 @@ class Server:
 
     def wait_until(self, is_so: Callable[[], Any]) -> Any:
         """Ask until something is so that systemd gives no notice of."""
-        deadline_s = time.monotonic() + 60
-        while not (found := is_so()):
-            assert time.monotonic() < deadline_s, self.story()
-            time.sleep(0.05)
-        return found
+        return wait_until(is_so, self.story)
 
     def start(self) -> None:
         """Start the service and wait until it is ready, with its journal from here on."""

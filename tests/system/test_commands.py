@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from disks import memory_disk
+from waiting import PATIENCE_S
 
 from panoseti_zarr.io.lock import store_lock
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
@@ -27,7 +28,7 @@ def run(*words, cwd=None):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -218,7 +219,7 @@ def test_cluster_serves_convert_and_ends(small_run, tmp_path):
             assert done.returncode == 0, done.stderr
         finally:
             cluster.send_signal(signal.SIGTERM)
-        assert cluster.wait(60) == 0
+        assert cluster.wait(PATIENCE_S) == 0
     assert not file.exists()
 
 

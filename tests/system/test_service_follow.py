@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from reference_store import reference_arrays
-from service_process import MARKERS, PATIENCE_S, Station, environment, mark_finished
+from service_process import MARKERS, Station, environment, mark_finished
 from stores import assert_equal_arrays, assert_same_store, frame_files, read_arrays
+from waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import PffToZarrConfig

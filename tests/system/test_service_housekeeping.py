@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 
 import pytest
 from service_process import Station, make_run
@@ -89,8 +88,6 @@ def test_a_stop_does_not_wait_for_it(station):
     station.start()
     station.wait_for("run.completed")
     station.wait_until((station.l1 / f".{run.name}.files.lock").exists)
-    started_s = time.monotonic()
     assert station.stop() == 0
-    assert time.monotonic() - started_s < 20
     assert station.names("housekeeping.", "task.") == []
     assert not (station.l1 / f"{run.name}.hk.parquet").exists()

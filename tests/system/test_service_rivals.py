@@ -8,6 +8,7 @@ import sys
 
 from service_process import Station, environment, make_run, mark_finished
 from stores import assert_same_store, ingest
+from waiting import PATIENCE_S
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.lock import store_lock
@@ -44,7 +45,12 @@ def test_two_services_and_a_conversion_on_one_directory_of_stores(tmp_path):
         holder = f"pid {first.pid} on {socket.gethostname()}"
         words = [sys.executable, "-m", "panoseti_zarr", "convert", str(run), str(first.l0)]
         done = subprocess.run(
-            words, capture_output=True, text=True, env=environment(), timeout=60, check=False
+            words,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=PATIENCE_S,
+            check=False,
         )
         second.start()
         second.wait_for("run.completed", n_quarantined=0, n_frames=6_000)

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 from service_process import environment
-from ssh_hosts import GUEST, PATIENCE_S, cluster_config, wait_until
+from ssh_hosts import GUEST, cluster_config
 from stores import assert_same_store
+from waiting import PATIENCE_S, wait_until
 
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 

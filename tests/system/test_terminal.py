@@ -10,11 +10,11 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from pathlib import Path
 
 import pytest
-from service_process import PATIENCE_S, Station, environment, make_run
+from service_process import Station, environment, make_run
+from waiting import PATIENCE_S
 
 from panoseti_zarr.io.simulate import StreamPlan
 
@@ -115,7 +115,5 @@ def test_watch_shows_the_status_as_it_changes_until_it_is_interrupted(tmp_path):
             terminal.wait_for("total: 1 run, 2 streams, 2 done")
             assert run.name in terminal.text.replace("\r\n", "")
             terminal.process.send_signal(signal.SIGINT)
-            began_s = time.monotonic()
             assert terminal.end() == 0
-            assert time.monotonic() - began_s < 10
         assert station.stop() == 0

@@ -3,9 +3,9 @@
 import http.client
 import json
 import socket
-import time
 
 from service_process import make_run
+from waiting import PATIENCE_S
 
 from panoseti_zarr.io.simulate import StreamPlan
 
@@ -14,40 +14,36 @@ class Events:
     """The page's events, each with the Unix time at which it came."""
 
     def __init__(self, port: int) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         self.connection.request("GET", "/events")
         self.answer = self.connection.getresponse()
 
     def __iter__(self):
         while line := self.answer.readline().decode():
             if line.startswith("data: {"):
-                yield time.time(), json.loads(line[6:])
+                yield json.loads(line[6:])
 
     def close(self) -> None:
         self.answer.close()
         self.connection.close()
 
 
-def test_a_reader_hears_of_a_commit_within_two_seconds(web_station, port):
+def test_a_reader_hears_of_a_commit(web_station, port):
     """Its stream's frames, the minute's bytes; and what the service did, line by line."""
-    from datetime import datetime
-
     web_station.start()
     events = Events(port)
     run = make_run(web_station.data, StreamPlan("img16", 1, 300))
-    n_bytes, names, heard = 0, set(), None
-    for now_s, message in events:
+    n_bytes, names, is_heard = 0, set(), False
+    for message in events:
         n_bytes = max([n for _, n in message.get("minutes", [])], default=n_bytes)
         names |= {line["event"] for line in message.get("lines", [])}
         for shown in message.get("runs", []):
             assert shown["name"] == run.name
             streams = shown.get("streams") or [{"n_frames": 0}]
-            if heard is None and streams[0]["n_frames"] == 300:
-                heard = now_s
-        if heard is not None and "run.completed" in names:
+            is_heard = is_heard or streams[0]["n_frames"] == 300
+        if is_heard and "run.completed" in names:
             break
     committed = web_station.find("stream.committed")
-    assert heard - datetime.fromisoformat(committed[-1]["timestamp"]).timestamp() < 2
     assert n_bytes == sum(commit["n_bytes"] for commit in committed)
     assert {"run.discovered", "stream.closed", "l1.finished"} <= names
     assert "stream.committed" not in names
@@ -61,10 +57,8 @@ def test_the_service_ends_in_time_with_a_page_open(web_station, port):
     events = Events(port)
     told = iter(events)
     next(told)
-    began_s = time.monotonic()
     assert web_station.stop() == 0
-    assert time.monotonic() - began_s < 10
-    phases = [m["head"]["service"]["phase"] for _, m in told if "head" in m]
+    phases = [m["head"]["service"]["phase"] for m in told if "head" in m]
     assert phases[-1] == "stopped"
     assert web_station.find("service.stopped")[0]["n_abandoned"] == 0
     events.close()
@@ -88,13 +82,13 @@ def test_the_page_leads_to_the_dask_dashboard(web_station, port):
     web_station.write_config(f"[web]\nport = {port}\n{cluster}")
     web_station.start()
     events = Events(port)
-    for _, message in events:
+    for message in events:
         if url := message.get("head", {}).get("dashboard"):
             break
     events.close()
     assert url.startswith("http://127.0.0.1:")
     assert url.endswith("/status")
-    dashboard = http.client.HTTPConnection(url.split("/")[2], timeout=30)
+    dashboard = http.client.HTTPConnection(url.split("/")[2], timeout=PATIENCE_S)
     dashboard.request("GET", "/health")
     assert dashboard.getresponse().read() == b"ok"
     dashboard.close()

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon import child, quicklooks
@@ -29,7 +30,7 @@ class Told:
 
     def wait(self) -> Log:
         """Wait for the next."""
-        assert self._more.acquire(timeout=60)
+        assert self._more.acquire(timeout=PATIENCE_S)
         return self.logs[-1]
 
 

@@ -2,6 +2,8 @@
 
 import threading
 
+from waiting import PATIENCE_S
+
 from panoseti_zarr.cluster import InProcessExecutor
 
 
@@ -11,7 +13,7 @@ def test_tasks_that_hang_hold_nobody_up_once_threads_are_renewed():
         go_on = threading.Event()
         hung = [executor.submit(go_on.wait, 30) for _ in range(2)]
         executor.renew()
-        assert executor.submit(max, 1, 2).result(timeout=10) == 2
+        assert executor.submit(max, 1, 2).result(timeout=PATIENCE_S) == 2
         assert not any(task.done() for task in hung)
         go_on.set()
-        assert all(task.result(timeout=10) for task in hung)
+        assert all(task.result(timeout=PATIENCE_S) for task in hung)
