@@ -10,6 +10,8 @@ PREFIX ?= /opt/panoseti-zarr
 # An environment of its own for each Python: one that is asked for by name is not mixed with others.
 VENV ?= .venv$(addprefix -,$(filter-out python3,$(notdir $(PYTHON))))
 DEMO ?= build/demo
+# Tests that run at once.
+PARALLEL ?= --numprocesses 2 --dist worksteal
 
 BIN := $(VENV)/bin
 INSTALL := requirements/install.sh $(PYTHON) $(VENV)
@@ -36,10 +38,10 @@ demo: $(VENV)/.demo
 	@$(BIN)/panoseti-zarr demo --keep $(DEMO)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.test
-	$(BIN)/python -m pytest -m slow
+	THOROUGH=1 $(BIN)/python -m pytest $(PARALLEL) -m 'slow or drawn'
 
 test-deps:
 	tests/install_deps.sh
@@ -48,13 +50,13 @@ test-newest:
 	rm -rf $(VENV)-newest && $(PYTHON) -m venv $(VENV)-newest
 	$(VENV)-newest/bin/python -m pip install --quiet --no-compile --upgrade pip
 	$(VENV)-newest/bin/python -m pip install --quiet --no-compile --editable '.[test]'
-	$(VENV)-newest/bin/python -m pytest
+	$(VENV)-newest/bin/python -m pytest $(PARALLEL)
 
 test-oldest: $(VENV)/.dev
 	rm -rf $(VENV)-oldest && $(PYTHON) -m venv $(VENV)-oldest
 	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python --resolution lowest-direct \
 	  --editable '.[test]'
-	$(VENV)-oldest/bin/python -m pytest
+	$(VENV)-oldest/bin/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """How a property is fuzzed: the same examples at every test run, or new ones for a while.
 
-``FUZZ_SECONDS`` in the environment is the time of each property; without it (the test run) each
-takes a fixed number of examples that are always the same.
+``FUZZ_SECONDS`` in the environment is the time of each property. Without it each takes a fixed
+number of examples that are always the same.
 """
 
 import os
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, seed, settings
 
 FUZZ_S = float(os.environ.get("FUZZ_SECONDS", "0"))
@@ -49,7 +50,7 @@ def fuzz(n_examples, **strategies):
     Parameters
     ----------
     n_examples : int
-        In a test run.
+        In a thorough test run; see `effort`.
     **strategies
         By parameter.
     """
@@ -65,13 +66,13 @@ def fuzz(n_examples, **strategies):
             RATES[check.__name__] = (n_done, time.monotonic() - began_s)
 
         def _once(check, strategies):
-            counted, count = _counted(check, strategies, n_examples, derandomize=True)
+            counted, count = _counted(check, strategies, examples(n_examples), derandomize=True)
             counted()
             return count[0]
 
         test.__name__, test.__doc__ = check.__name__, check.__doc__
         test.__module__ = check.__module__
-        return pytest.mark.timeout(FUZZ_S + 240)(test)
+        return pytest.mark.timeout(FUZZ_S + 900)(test)
 
     return decorate
 

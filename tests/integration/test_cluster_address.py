@@ -85,6 +85,7 @@ def test_a_task_survives_its_scheduler(others, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_the_service_waits_for_a_cluster(others, tmp_path):
     """It says what it waits for, begins when the cluster is there, and survives its restart."""
     address = f'[cluster]\nuse_cluster = true\ntype = "address"\nscheduler_file = "{others.file}"'

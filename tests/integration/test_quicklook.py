@@ -184,6 +184,7 @@ def test_missing_files_and_gaps_are_shown_where_they_are(tmp_path):
     assert look.timeline.longest_gap_ns == times[after] - times[after - 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product", list(PRODUCTS))
 @pytest.mark.parametrize(
     ("n_frames", "defects"),

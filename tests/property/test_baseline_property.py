@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from l0_arrays import write_l0
@@ -73,7 +74,7 @@ SETTINGS = st.builds(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(stream=streams(), config=SETTINGS)
 def test_store_equals_whole_array_numpy(stream, config):
     """Every pixel and every baseline value equals the definition, whatever chunks and masks."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import hypothesis.strategies as st
+from effort import examples
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -424,7 +425,7 @@ class Service(RuleBasedStateMachine):
 
 
 Service.TestCase.settings = hypothesis_settings(
-    max_examples=400, stateful_step_count=40, deadline=None
+    max_examples=examples(400), stateful_step_count=40, deadline=None
 )
 TestService = Service.TestCase
 TestService.__doc__ = "Whatever the order of events, nothing is done twice and nothing is lost."

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 COMMAND = (sys.executable, "-m", "panoseti_zarr")
 TIME_CHUNK = 4096
 FRAME_BYTES = 2540

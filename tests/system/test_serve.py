@@ -129,7 +129,14 @@ def test_without_its_ledger_it_finds_out_from_the_stores(station):
     assert snapshot(station.l0) | snapshot(station.l1) == held
 
 
-@pytest.mark.parametrize("event", ["stream.committed", "stream.closed", "l1.started"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        "stream.committed",
+        pytest.param("stream.closed", marks=pytest.mark.slow),
+        pytest.param("l1.started", marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_during_the_work_loses_nothing(station, tmp_path, event):
     """SIGKILL while it works, started again: the stores equal those of an undisturbed service."""
     run = make_run(station.data, *MANY)
@@ -155,7 +162,9 @@ def test_a_kill_during_the_work_loses_nothing(station, tmp_path, event):
                 assert chunk_digests(mine / name) == chunk_digests(theirs / name)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stop_during_the_work_keeps_what_is_committed(station, number):
     """A signal in the middle: exit 0 soon, and the next start goes on from the last commit."""
     make_run(station.data, StreamPlan("img16", 1, 20_000))
@@ -266,6 +275,7 @@ def store_id(store: Path) -> str:
     return json.loads((store / "zarr.json").read_bytes())["attributes"]["store_id"]
 
 
+@pytest.mark.slow
 def test_a_retry_makes_l1_stores_of_other_settings_anew(station):
     """A changed config recomputes nothing by itself; a retry makes the L1 that differs."""
     run = make_run(station.data, StreamPlan("img16", 1, 300))
@@ -283,6 +293,7 @@ def test_a_retry_makes_l1_stores_of_other_settings_anew(station):
     assert json.loads(l1.read_bytes())["attributes"]["settings"]["baseline_window"] == 50
 
 
+@pytest.mark.slow
 def test_a_missing_l1_is_made_at_the_next_start(station):
     """A closed L0 without its L1 gets one, and nothing else is done."""
     run = make_run(station.data)
@@ -297,6 +308,7 @@ def test_a_missing_l1_is_made_at_the_next_start(station):
     assert len(station.find("l1.started")) == 1
 
 
+@pytest.mark.slow
 def test_names_that_could_do_harm_are_refused_and_the_service_stays_up(station, tmp_path):
     """Control characters, bytes that are not UTF-8, long names, links out of the root."""
     outside = make_run(tmp_path / "elsewhere")
@@ -331,6 +343,7 @@ def test_one_run_name_under_two_roots(station, tmp_path):
     assert station.find("root.resumed", root=str(second))
 
 
+@pytest.mark.slow
 def test_a_root_that_vanishes_pauses_and_comes_back(station):
     """A missing data root is waited for; nothing is judged removed meanwhile."""
     make_run(station.data)
@@ -374,6 +387,7 @@ def test_a_cut_file_is_ingested_as_far_as_it_is_whole_and_reported(station):
     assert file.name in status["runs"][0]["warnings"][0]
 
 
+@pytest.mark.slow
 def test_a_run_that_grows_is_left_alone(station):
     """With its marker there, a file that still grows keeps the run waiting."""
     station.write_config(settle_s=1.0, rescan_s=0.2)
@@ -491,6 +505,7 @@ def test_metrics_are_served_on_loopback(station, port):
     assert names["last_commit_timestamp_seconds"] > 1.7e9
 
 
+@pytest.mark.slow
 def test_the_service_works_on_a_dask_cluster_and_survives_a_worker(station):
     """Local Dask workers do the work; one that is killed is replaced and the run completes."""
     import psutil
@@ -545,6 +560,7 @@ def mount(tmp_path):
         subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_an_unmounted_data_root_is_waited_for(station, mount):
     """Unmounted under the service, the root is paused; mounted again, it goes on."""
     make_run(station.data, day=20)
@@ -564,6 +580,7 @@ def test_an_unmounted_data_root_is_waited_for(station, mount):
     assert station.find("run.removed") == []
 
 
+@pytest.mark.slow
 def test_nothing_is_written_into_a_bare_mount_point(station, mount):
     """With the stores' file system unmounted, the queue waits, also over a restart."""
     mount(station.l0)
@@ -612,6 +629,7 @@ def dask(port):
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, port):
     """No scheduler at first; then one that is killed in the middle and started again."""
     address = f'scheduler_address = "tcp://127.0.0.1:{port}"'
@@ -634,6 +652,7 @@ def test_a_cluster_that_others_run_is_waited_for_and_found_again(station, dask, 
     assert station.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_stop_while_the_cluster_is_looked_for_is_prompt(station, port):
     """Nobody answers: SIGTERM still ends the service at once, with exit code 0."""
     address = f'scheduler_address = "tcp://127.0.0.1:{port}"'

@@ -13,6 +13,8 @@ from stores import assert_same_store, frame_files, ingest
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.simulate import StreamPlan
 
+pytestmark = [pytest.mark.slow, pytest.mark.root]
+
 IMG = "dp_img16.module_1"
 PH = "dp_ph256.module_2"
 LONG = StreamPlan("img16", 1, 6_000)

@@ -19,6 +19,8 @@ from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.pipeline.ingest import ingest_stream
 
+pytestmark = pytest.mark.slow
+
 KEYS = ("dp_img16.module_1", "dp_ph256.module_2")
 STREAMS = (StreamPlan("img16", 1, 400), StreamPlan("ph256", 2, 900))
 HASTE = {

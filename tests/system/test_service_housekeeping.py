@@ -19,6 +19,7 @@ def station(tmp_path):
         yield made
 
 
+@pytest.mark.slow
 def test_made_once_a_run_is_completed_and_again_when_it_changed(station):
     """Table and copies come after the completion; a restart makes nothing; a new line does."""
     run = make_run(station.data)

@@ -1,9 +1,12 @@
 """Where the work of the service is done: in the workers, not in the service."""
 
 import psutil
+import pytest
 from service_process import Station, make_run
 
 from panoseti_zarr.io.simulate import StreamPlan
+
+pytestmark = pytest.mark.slow
 
 CLUSTER = "[cluster]\nuse_cluster = true\n[cluster.local]\nn_workers = 2\ndashboard_port = 0"
 MB = 1_000_000

@@ -4,6 +4,8 @@ import pytest
 from PIL import Image
 from service_process import Station, make_run
 
+pytestmark = pytest.mark.slow
+
 IMG, PH = "dp_img16.module_1", "dp_ph256.module_2"
 
 

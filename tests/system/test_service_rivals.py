@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 
+import pytest
 from service_process import Station, environment, make_run, mark_finished
 from stores import assert_same_store, ingest
 from waiting import PATIENCE_S
@@ -13,6 +14,8 @@ from waiting import PATIENCE_S
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.lock import store_lock
 from panoseti_zarr.io.simulate import StreamPlan
+
+pytestmark = pytest.mark.slow
 
 IMG = "dp_img16.module_1"
 HASTE = {"min_free_gb": 0, "retry_s": 0.1}

@@ -11,6 +11,8 @@ from stores import assert_same_store, chunk_digests, frame_files, ingest, snapsh
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.simulate import StreamPlan
 
+pytestmark = pytest.mark.slow
+
 IMG = "dp_img16.module_1"
 N_FRAMES = 300
 HASTE = {"min_free_gb": 0, "retry_s": 0.1, "recheck_s": 0.5}

@@ -15,6 +15,8 @@ from waiting import PATIENCE_S, wait_until
 
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 
+pytestmark = [pytest.mark.slow, pytest.mark.root]
+
 COMMAND = (sys.executable, "-m", "panoseti_zarr")
 
 

@@ -14,6 +14,8 @@ from panoseti_zarr.cluster.address import write_scheduler_file
 from panoseti_zarr.cluster.certificates import make_certificates
 from panoseti_zarr.io.simulate import StreamPlan
 
+pytestmark = [pytest.mark.slow, pytest.mark.root]
+
 STREAM = "dp_ph256.module_1"
 
 

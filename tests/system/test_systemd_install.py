@@ -21,7 +21,7 @@ from systemd_server import (
 from panoseti_zarr.io.simulate import StreamPlan
 
 WHY_NOT = reason_for_none()
-pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 CONFIG_PATH = f"/etc/{NAME}/config.toml"
 PLACED = (

@@ -32,7 +32,7 @@ from systemd_server import (
 from panoseti_zarr.io.simulate import StreamPlan
 
 WHY_NOT = reason_for_none()
-pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 IMG, PH = "dp_img16.module_1", "dp_ph256.module_2"
 N_IMG, N_PH = 16_000, 4_000

@@ -10,6 +10,8 @@ from service_process import Station, make_run
 
 from panoseti_zarr.io.simulate import StreamPlan
 
+pytestmark = pytest.mark.slow
+
 N_FILES = 20_000
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 

@@ -25,7 +25,11 @@ from panoseti_zarr.daemon.web.server import StatusPage
 from panoseti_zarr.io.simulate import StreamPlan
 
 WHY_NOT = lack("chromium", "chromedriver")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.browser,
+    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
+]
 
 EVIL = "obs_<script>alert(1)<img src=x onerror=alert(2)>.start_2024-07-27T04:34:06Z.pffd"
 N_RUNS = 2000
