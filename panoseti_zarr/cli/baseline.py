@@ -12,9 +12,12 @@ from panoseti_zarr.core.words import count, format_size
 
 
 def baseline(
-    l0: Annotated[Path, typer.Argument(help="A closed L0 store.")],
-    l1: Annotated[Path, typer.Argument(help="The L1 store to make; one that exists is replaced.")],
-    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    l0: Annotated[Path, typer.Argument(readable=False, help="A closed L0 store.")],
+    l1: Annotated[
+        Path,
+        typer.Argument(readable=False, help="The L1 store to make; one that exists is replaced."),
+    ],
+    config: Annotated[Path | None, typer.Option(readable=False, help="Configuration file.")] = None,
     dask_scheduler: Annotated[
         str | None, typer.Option(help="Address or scheduler file of a Dask cluster.")
     ] = None,

@@ -9,7 +9,9 @@ import typer
 
 
 def check_config(
-    file: Annotated[Path, typer.Argument(metavar="F", help="The configuration file.")],
+    file: Annotated[
+        Path, typer.Argument(readable=False, metavar="F", help="The configuration file.")
+    ],
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print the effective configuration as JSON, a line a section."),

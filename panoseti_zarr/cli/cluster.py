@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 def cluster(
     config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="Configuration file.")
+        Path | None, typer.Argument(readable=False, metavar="CONFIG", help="Configuration file.")
     ] = None,
     scheduler_file: Annotated[
         Path,
         typer.Argument(
+            readable=False,
             metavar="SCHEDULER_FILE",
             help="Written when the cluster is ready, removed when it ends.",
         ),

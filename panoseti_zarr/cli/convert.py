@@ -31,10 +31,12 @@ INCOMPLETE = 3
 
 
 def convert(
-    obs: Annotated[Path, typer.Argument(metavar="OBS", help="A run directory.")],
-    l0_dir: Annotated[Path, typer.Argument(metavar="L0_DIR", help="Where the L0 stores are made.")],
+    obs: Annotated[Path, typer.Argument(readable=False, metavar="OBS", help="A run directory.")],
+    l0_dir: Annotated[
+        Path, typer.Argument(readable=False, metavar="L0_DIR", help="Where the L0 stores are made.")
+    ],
     config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="Configuration file.")
+        Path | None, typer.Argument(readable=False, metavar="CONFIG", help="Configuration file.")
     ] = None,
     scheduler: Annotated[
         str | None,

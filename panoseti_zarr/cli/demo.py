@@ -57,7 +57,10 @@ plt.savefig({picture!r})"""
 def demo(
     keep: Annotated[
         Path | None,
-        typer.Option(help="Leave the results in this new directory; default: a temporary one."),
+        typer.Option(
+            readable=False,
+            help="Leave the results in this new directory; default: a temporary one.",
+        ),
     ] = None,
 ) -> None:
     """Simulate a run, let the service convert it, and show the log and the result."""
@@ -98,7 +101,7 @@ def _make_root(keep: Path | None) -> Path:
         keep.mkdir(parents=True)
     except FileExistsError:
         raise InputError(
-            "exists already: name a new directory, or remove this one", path=str(keep)
+            f"{keep} exists already: name a new directory, or remove this one"
         ) from None
     return keep.resolve()
 

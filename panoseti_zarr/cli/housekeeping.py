@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def housekeeping(
-    obs: Annotated[Path, typer.Argument(metavar="OBS", help="A run directory.")],
-    l1_dir: Annotated[Path, typer.Argument(metavar="L1_DIR", help="Where they are made.")],
+    obs: Annotated[Path, typer.Argument(readable=False, metavar="OBS", help="A run directory.")],
+    l1_dir: Annotated[
+        Path, typer.Argument(readable=False, metavar="L1_DIR", help="Where they are made.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Make a run's housekeeping a table, and keep its JSON and logs without passwords.

@@ -11,7 +11,9 @@ import typer
 def install_service(
     config: Annotated[
         Path | None,
-        typer.Option(help="Its configuration file (/etc/panoseti-zarr/config.toml)."),
+        typer.Option(
+            readable=False, help="Its configuration file (/etc/panoseti-zarr/config.toml)."
+        ),
     ] = None,
     remove: Annotated[
         bool, typer.Option("--remove", help="Undo it; configuration, state and stores stay.")

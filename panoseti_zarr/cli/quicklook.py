@@ -12,10 +12,11 @@ from panoseti_zarr.core.words import count
 
 
 def quicklook(
-    store: Annotated[Path, typer.Argument(help="An L0 or L1 store.")],
+    store: Annotated[Path, typer.Argument(readable=False, help="An L0 or L1 store.")],
     out: Annotated[
         Path | None,
         typer.Argument(
+            readable=False,
             metavar="[OUT.png]",
             help="The picture, or a directory for it; one that exists is replaced.",
             show_default="the store's name, here",
@@ -24,6 +25,7 @@ def quicklook(
     l1: Annotated[
         Path | None,
         typer.Option(
+            readable=False,
             metavar="STORE",
             help="L1 store of an L0 store, or the directory in which it is.",
             show_default="beside STORE",

@@ -13,7 +13,7 @@ def retry(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make its stores anew beside the old ones, and swap.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    config: Annotated[Path | None, typer.Option(readable=False, help="Configuration file.")] = None,
 ) -> None:
     """Let a quarantined run be tried again.
 

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 
 
 def run(
-    obs: Annotated[Path, typer.Argument(metavar="OBS", help="A run directory.")],
-    l0_dir: Annotated[Path, typer.Argument(metavar="L0_DIR", help="Where the L0 stores are made.")],
-    l1_dir: Annotated[Path, typer.Argument(metavar="L1_DIR", help="Where the L1 stores are made.")],
-    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    obs: Annotated[Path, typer.Argument(readable=False, metavar="OBS", help="A run directory.")],
+    l0_dir: Annotated[
+        Path, typer.Argument(readable=False, metavar="L0_DIR", help="Where the L0 stores are made.")
+    ],
+    l1_dir: Annotated[
+        Path, typer.Argument(readable=False, metavar="L1_DIR", help="Where the L1 stores are made.")
+    ],
+    config: Annotated[Path | None, typer.Option(readable=False, help="Configuration file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON.")] = False,
 ) -> None:
     """Make the L0 and L1 stores of a run: streams found, cluster, L0, L1, a summary.

@@ -12,7 +12,7 @@ from panoseti_zarr.errors import PanosetiZarrError
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    config: Annotated[Path | None, typer.Option(readable=False, help="Configuration file.")] = None,
     preview: Annotated[
         bool,
         typer.Option("--preview", help="Only say what a start would do; nothing is written."),

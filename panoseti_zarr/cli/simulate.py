@@ -21,7 +21,10 @@ _START = "2024-07-25T04:34:06Z"
 
 
 def simulate(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where to make the run directory.")],
+    root: Annotated[
+        Path,
+        typer.Argument(readable=False, metavar="ROOT", help="Where to make the run directory."),
+    ],
     *,
     name: Annotated[
         str | None, typer.Option(help="Name of the run directory; else made of what follows.")

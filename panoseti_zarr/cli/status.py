@@ -29,7 +29,7 @@ _COLORS = {"done": "green", "quarantined": "red", "retrying": "yellow", "l1_retr
 
 
 def status(
-    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    config: Annotated[Path | None, typer.Option(readable=False, help="Configuration file.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write JSON, as in docs/logs.md.")
     ] = False,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def streams(
-    obs: Annotated[Path, typer.Argument(metavar="OBS", help="A run directory.")],
+    obs: Annotated[Path, typer.Argument(readable=False, metavar="OBS", help="A run directory.")],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Show the streams of a run: files, frames, size, first and last time, gaps."""

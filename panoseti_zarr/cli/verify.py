@@ -14,6 +14,7 @@ def verify(
     paths: Annotated[
         list[Path],
         typer.Argument(
+            readable=False,
             metavar="L0... [OBS]",
             help="L0 stores, and the run directory that they were made from.",
         ),

@@ -2,11 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
-from panoseti_zarr.cli.app import app
+from panoseti_zarr.cli.app import COMMANDS, app
 from panoseti_zarr.cli.console import make_output_directory
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.listing import list_run
@@ -52,3 +53,12 @@ def test_what_is_in_one_store_s_place_stops_no_other(tmp_path: Path):
     assert states == ["L0 failed", "L0 done", "L1 failed", "L0 done", "L1 done"]
     assert (l1 / f"{third}_L1.zarr/zarr.json").exists()
     assert [directory.is_dir() for directory in foreign] == [True, True]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_path_that_may_not_be_read_is_the_command_s_own_error(name):
+    """Exit code 1 with one line, not a usage error of the argument parser: it leaves them alone."""
+    for hint in get_type_hints(COMMANDS[name], include_extras=True).values():
+        kind, *parameter = get_args(hint) or (hint,)
+        if Path in (kind, *get_args(kind)):
+            assert parameter[0].readable is False, (name, parameter[0].help)

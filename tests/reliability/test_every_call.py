@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.usefixtures("long_form"), pytest.mark.timeout(3600)]
 @pytest.fixture(scope="module")
 def long_form(request):
     if not request.config.getoption("long", False):
-        pytest.skip("takes minutes: --long")
+        pytest.skip("takes 20 minutes in all (make reliability)")
     require_strace()
 
 

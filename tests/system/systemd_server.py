@@ -147,6 +147,8 @@ class Server:
     def _read(self, follower: subprocess.Popen[str]) -> None:
         assert follower.stdout is not None
         for line in follower.stdout:
+            if not line.endswith("\n"):
+                break  # the machine went down in the middle of it
             entry = json.loads(line)
             if entry.get("SYSLOG_IDENTIFIER") != NAME:
                 continue
