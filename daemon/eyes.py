@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from panoseti_zarr.daemon import instructions as do
-from panoseti_zarr.daemon import messages as m
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.look import RunLook, as_fields, look_at_run
 from panoseti_zarr.daemon.outputs import try_outputs
 from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.daemon.scan import RootListing, list_root
+from panoseti_zarr.daemon.state import events as m
+from panoseti_zarr.daemon.state import instructions as do
 from panoseti_zarr.daemon.watch import HintOnce, Watcher
 
 Seen = TypeVar("Seen", RootListing, RunLook)

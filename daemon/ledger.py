@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.daemon.records import Run, Stream, StreamStatus, VerifyStatus
+from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus, VerifyStatus
 from panoseti_zarr.io.steps import reached
 
 LEDGER_NAME = "ledger.sqlite3"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from panoseti_zarr.config import Config, QuicklookConfig
-from panoseti_zarr.daemon.instructions import Log
 from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.state.instructions import Log
 
 if TYPE_CHECKING:
     from panoseti_zarr.daemon.web.server import StatusPage

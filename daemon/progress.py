@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from panoseti_zarr.daemon.instructions import Log
-from panoseti_zarr.daemon.records import SETTLED, Run
+from panoseti_zarr.daemon.state.instructions import Log
+from panoseti_zarr.daemon.state.records import SETTLED, Run
 
 
 class Progress:

@@ -17,9 +17,7 @@ from typing import TypeVar
 
 from panoseti_zarr.cluster import ClusterEvent, Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
-from panoseti_zarr.daemon import instructions as do
 from panoseti_zarr.daemon import log
-from panoseti_zarr.daemon import messages as m
 from panoseti_zarr.daemon.cluster_link import ClusterLink
 from panoseti_zarr.daemon.eyes import Eyes
 from panoseti_zarr.daemon.housekeeping import Housekeeper
@@ -35,8 +33,10 @@ from panoseti_zarr.daemon.recorder import Recorder
 from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.daemon.reload import merge
 from panoseti_zarr.daemon.requests import find_requests
-from panoseti_zarr.daemon.settings import Settings
-from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.state import events as m
+from panoseti_zarr.daemon.state import instructions as do
+from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.verify_job import run_verify
 from panoseti_zarr.errors import ConfigError
 

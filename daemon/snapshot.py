@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.core.credentials import without_user_info
-from panoseti_zarr.daemon.records import Root, Run, Stream, StreamStatus, VerifyStatus
-from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.records import Root, Run, Stream, StreamStatus, VerifyStatus
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.steps import reached
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from panoseti_zarr.daemon.instructions import Instruction, Log, StartIngest
-from panoseti_zarr.daemon.messages import (
+from panoseti_zarr.daemon.state.events import (
     Connected,
     Event,
     IngestEnded,
@@ -21,9 +20,10 @@ from panoseti_zarr.daemon.messages import (
     StreamSeen,
     Tick,
 )
-from panoseti_zarr.daemon.records import StreamStatus
-from panoseti_zarr.daemon.settings import Settings
-from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.state.instructions import Instruction, Log, StartIngest
+from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.records import StreamStatus
+from panoseti_zarr.daemon.state.settings import Settings
 
 ROOT = "/data"
 RUN = "obs_X.start_2024-07-25T04:34:06Z.runtype_sci.pffd"

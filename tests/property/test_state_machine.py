@@ -19,18 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from panoseti_zarr.core.growth import Growth
-from panoseti_zarr.daemon.instructions import (
-    CheckOutputs,
-    Instruction,
-    LeaveTasks,
-    LookAtRun,
-    SaveRun,
-    ScanRoot,
-    StartIngest,
-    StartL1,
-    StartRound,
-)
-from panoseti_zarr.daemon.messages import (
+from panoseti_zarr.daemon.state.events import (
     Connected,
     Event,
     Hinted,
@@ -49,9 +38,20 @@ from panoseti_zarr.daemon.messages import (
     StreamSeen,
     Tick,
 )
-from panoseti_zarr.daemon.records import SETTLED, Run, Stream, StreamStatus
-from panoseti_zarr.daemon.settings import Settings
-from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.state.instructions import (
+    CheckOutputs,
+    Instruction,
+    LeaveTasks,
+    LookAtRun,
+    SaveRun,
+    ScanRoot,
+    StartIngest,
+    StartL1,
+    StartRound,
+)
+from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.records import SETTLED, Run, Stream, StreamStatus
+from panoseti_zarr.daemon.state.settings import Settings
 
 ROOTS = ("/a", "/b")
 NAMES = ("one.pffd", "two.pffd", "three.pffd")

@@ -10,7 +10,7 @@ from ingest_process import subtract
 from nights import document
 from stores import chunk_digests, read_arrays
 
-from panoseti_zarr.daemon.messages import Outcome
+from panoseti_zarr.daemon.state.events import Outcome
 from panoseti_zarr.io.steps import L1_STEPS, SWAP_STEPS
 from panoseti_zarr.pipeline.subtract import l1_matches
 

@@ -8,7 +8,7 @@ from processes import IngestProcess, hold
 from subtractions import AFTER_SWAP, BEFORE_SWAP
 from traces import require_strace
 
-from panoseti_zarr.daemon.messages import Outcome
+from panoseti_zarr.daemon.state.events import Outcome
 
 MOVED = "l1_chunk.moved"
 

@@ -27,7 +27,7 @@ def main() -> None:
 
     from panoseti_zarr.cli.app import main as run_command
     from panoseti_zarr.cluster import dask_settings
-    from panoseti_zarr.daemon.backlog import Backlog
+    from panoseti_zarr.daemon.state.job_queue import Backlog
 
     kind = sys.argv.pop(1)
     if kind == "messages":

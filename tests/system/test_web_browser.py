@@ -8,7 +8,8 @@ from browser import Browser
 from needs import lack
 from service_process import make_run
 
-from panoseti_zarr.daemon.messages import (
+from panoseti_zarr.daemon.snapshot import Facts, describe
+from panoseti_zarr.daemon.state.events import (
     Connected,
     RootSeen,
     RunEntry,
@@ -17,10 +18,9 @@ from panoseti_zarr.daemon.messages import (
     Store,
     StreamSeen,
 )
-from panoseti_zarr.daemon.records import StreamStatus
-from panoseti_zarr.daemon.settings import Settings
-from panoseti_zarr.daemon.snapshot import Facts, describe
-from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.records import StreamStatus
+from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.web.server import StatusPage
 from panoseti_zarr.io.simulate import StreamPlan
 

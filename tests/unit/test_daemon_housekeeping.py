@@ -5,8 +5,8 @@ from structlog.testing import capture_logs
 
 from panoseti_zarr.daemon import housekeeping
 from panoseti_zarr.daemon.housekeeping import LANE, Housekeeper
-from panoseti_zarr.daemon.instructions import MakeHousekeeping
 from panoseti_zarr.daemon.lanes import Lanes
+from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
 
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.pffd"
 

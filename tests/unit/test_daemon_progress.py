@@ -1,7 +1,7 @@
 """How far a run is, told now and then."""
 
 from panoseti_zarr.daemon.progress import Progress
-from panoseti_zarr.daemon.records import Run, Stream, StreamStatus
+from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 
 MB = 10**6
 

@@ -11,8 +11,8 @@ from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon import child, quicklooks
-from panoseti_zarr.daemon.instructions import Log
 from panoseti_zarr.daemon.quicklooks import Quicklooks
+from panoseti_zarr.daemon.state.instructions import Log
 
 STREAM = ("obs_a.pffd", "dp_img16.module_1")
 

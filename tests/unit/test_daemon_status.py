@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 
 from panoseti_zarr.cli.status import exit_code, fit_status, format_status
-from panoseti_zarr.daemon.messages import (
+from panoseti_zarr.daemon.snapshot import MAX_SETTLED_STREAMS, Facts, describe, empty_snapshot
+from panoseti_zarr.daemon.state.events import (
     Connected,
     OutputSeen,
     RootSeen,
@@ -19,10 +20,9 @@ from panoseti_zarr.daemon.messages import (
     Store,
     StreamSeen,
 )
-from panoseti_zarr.daemon.records import StreamStatus
-from panoseti_zarr.daemon.settings import Settings
-from panoseti_zarr.daemon.snapshot import MAX_SETTLED_STREAMS, Facts, describe, empty_snapshot
-from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.records import StreamStatus
+from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.words import in_words
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"

@@ -6,9 +6,9 @@ import pytest
 from state_driver import IMG, PH, RUN, SETTINGS, Driver, entry, logged, started, stream
 
 from panoseti_zarr.core.growth import Growth
-from panoseti_zarr.daemon.instructions import LookAtRun, StartIngest, StartL1, StartRound
-from panoseti_zarr.daemon.messages import Outcome, RetryAsked, RootSeen, RoundEnded, Tick
-from panoseti_zarr.daemon.records import StreamStatus
+from panoseti_zarr.daemon.state.events import Outcome, RetryAsked, RootSeen, RoundEnded, Tick
+from panoseti_zarr.daemon.state.instructions import LookAtRun, StartIngest, StartL1, StartRound
+from panoseti_zarr.daemon.state.records import StreamStatus
 
 FOLLOWING = replace(SETTINGS, follow=True, tail_flush_s=30.0)
 CHUNK_BYTES = 1000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from panoseti_zarr.daemon.readiness import Quiet, digest_of, judge, observe
+from panoseti_zarr.daemon.state.readiness import Quiet, digest_of, judge, observe
 from panoseti_zarr.model import Identity
 
 MARKERS = ("collect_complete", "run_complete")

@@ -21,22 +21,7 @@ from state_driver import (
     stream,
 )
 
-from panoseti_zarr.daemon.instructions import (
-    CheckOutputs,
-    Exit,
-    LeaveTasks,
-    Log,
-    LookAtRun,
-    MakeHousekeeping,
-    SaveRun,
-    ScanRoot,
-    StartIngest,
-    StartL1,
-    StopJobs,
-    UnwatchRun,
-    WatchRun,
-)
-from panoseti_zarr.daemon.messages import (
+from panoseti_zarr.daemon.state.events import (
     Committed,
     Connected,
     Disconnected,
@@ -52,8 +37,23 @@ from panoseti_zarr.daemon.messages import (
     Store,
     Tick,
 )
-from panoseti_zarr.daemon.records import StreamStatus
-from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.state.instructions import (
+    CheckOutputs,
+    Exit,
+    LeaveTasks,
+    Log,
+    LookAtRun,
+    MakeHousekeeping,
+    SaveRun,
+    ScanRoot,
+    StartIngest,
+    StartL1,
+    StopJobs,
+    UnwatchRun,
+    WatchRun,
+)
+from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.records import StreamStatus
 
 
 def test_a_start_scans_the_roots_and_the_outputs() -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from test_state import IMG, PH, ROOT, RUN, SETTINGS, Driver, entry, logged, outputs, stream
 
-from panoseti_zarr.daemon.instructions import HoldVerify, Instruction, Log, SaveRun, StartVerify
 from panoseti_zarr.daemon.ledger import Ledger, rows_of
-from panoseti_zarr.daemon.messages import (
+from panoseti_zarr.daemon.state.events import (
     Connected,
     Outcome,
     OutputsSeen,
@@ -22,7 +21,14 @@ from panoseti_zarr.daemon.messages import (
     Tick,
     VerifyEnded,
 )
-from panoseti_zarr.daemon.records import VerifyStatus
+from panoseti_zarr.daemon.state.instructions import (
+    HoldVerify,
+    Instruction,
+    Log,
+    SaveRun,
+    StartVerify,
+)
+from panoseti_zarr.daemon.state.records import VerifyStatus
 
 VERIFY = replace(SETTINGS, verify=True)
 STARTED = StartVerify(ROOT, 5, 1, RUN, IMG, "f1")

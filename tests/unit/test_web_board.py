@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from panoseti_zarr.daemon.messages import (
+from panoseti_zarr.daemon.snapshot import Facts, describe
+from panoseti_zarr.daemon.state.events import (
     Connected,
     RootSeen,
     RunEntry,
@@ -15,9 +16,8 @@ from panoseti_zarr.daemon.messages import (
     Store,
     StreamSeen,
 )
-from panoseti_zarr.daemon.settings import Settings
-from panoseti_zarr.daemon.snapshot import Facts, describe
-from panoseti_zarr.daemon.state import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.web.board import N_LINES, N_MINUTES, Board
 from panoseti_zarr.daemon.web.remedies import find_remedy, retry_command
 

@@ -8,7 +8,8 @@ passed; then its files are looked at in the background, one run at a time.
 
 from __future__ import annotations
 
-from panoseti_zarr.daemon.instructions import (
+from panoseti_zarr.daemon.state.events import Hinted, RootSeen, RunEntry, RunSeen
+from panoseti_zarr.daemon.state.instructions import (
     Instruction,
     LeaveTasks,
     Log,
@@ -16,11 +17,10 @@ from panoseti_zarr.daemon.instructions import (
     ScanRoot,
     WatchRun,
 )
-from panoseti_zarr.daemon.messages import Hinted, RootSeen, RunEntry, RunSeen
-from panoseti_zarr.daemon.places import judge_root
-from panoseti_zarr.daemon.readiness import judge, observe
-from panoseti_zarr.daemon.records import Place, Root, Run
-from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state.mount_rules import judge_root
+from panoseti_zarr.daemon.state.readiness import judge, observe
+from panoseti_zarr.daemon.state.records import Place, Root, Run
+from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.errors import one_line
 
 

@@ -9,17 +9,25 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 
-from panoseti_zarr.daemon.failures import postpone, quarantine
-from panoseti_zarr.daemon.instructions import (
+from panoseti_zarr.daemon.state.events import Committed, IngestEnded, L1Ended, Outcome, RoundEnded
+from panoseti_zarr.daemon.state.instructions import (
     Instruction,
     Log,
     MakeHousekeeping,
     StartIngest,
     StartL1,
 )
-from panoseti_zarr.daemon.messages import Committed, IngestEnded, L1Ended, Outcome, RoundEnded
-from panoseti_zarr.daemon.records import RUNNING, SETTLED, Place, Root, Run, Stream, StreamStatus
-from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state.records import (
+    RUNNING,
+    SETTLED,
+    Place,
+    Root,
+    Run,
+    Stream,
+    StreamStatus,
+)
+from panoseti_zarr.daemon.state.retries import postpone, quarantine
+from panoseti_zarr.daemon.state.settings import Settings
 
 
 def requeue(run: Run, stream: Stream) -> Log:

@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 
 from panoseti_zarr.core.growth import Growth
-from panoseti_zarr.daemon.backlog import Backlog, requeue
-from panoseti_zarr.daemon.failures import postpone, quarantine
-from panoseti_zarr.daemon.instructions import Instruction, StartRound
-from panoseti_zarr.daemon.messages import Outcome, RoundEnded, RunSeen
-from panoseti_zarr.daemon.records import FOLLOWED, Root, Run, Stream, StreamStatus
-from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state.events import Outcome, RoundEnded, RunSeen
+from panoseti_zarr.daemon.state.instructions import Instruction, StartRound
+from panoseti_zarr.daemon.state.job_queue import Backlog, requeue
+from panoseti_zarr.daemon.state.records import FOLLOWED, Root, Run, Stream, StreamStatus
+from panoseti_zarr.daemon.state.retries import postpone, quarantine
+from panoseti_zarr.daemon.state.settings import Settings
 
 MAX_DIFFERING = 3
 """Rounds in a row in which a stream's files may differ from its store before it is put in

@@ -13,20 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from panoseti_zarr.daemon.backlog import Backlog, requeue
-from panoseti_zarr.daemon.follower import Follower
-from panoseti_zarr.daemon.instructions import (
-    CheckOutputs,
-    Exit,
-    Instruction,
-    Log,
-    SaveRun,
-    StopJobs,
-    UnwatchRun,
-    WatchRun,
-)
-from panoseti_zarr.daemon.listing import apply_listing, mark_source_gone, note_refused, say_removed
-from panoseti_zarr.daemon.messages import (
+from panoseti_zarr.daemon.state.discovery import Tracker
+from panoseti_zarr.daemon.state.events import (
     Committed,
     Connected,
     Disconnected,
@@ -48,8 +36,26 @@ from panoseti_zarr.daemon.messages import (
     Tick,
     VerifyEnded,
 )
-from panoseti_zarr.daemon.places import OutputsVerdict, judge_outputs
-from panoseti_zarr.daemon.records import (
+from panoseti_zarr.daemon.state.instructions import (
+    CheckOutputs,
+    Exit,
+    Instruction,
+    Log,
+    SaveRun,
+    StopJobs,
+    UnwatchRun,
+    WatchRun,
+)
+from panoseti_zarr.daemon.state.job_queue import Backlog, requeue
+from panoseti_zarr.daemon.state.live_streams import Follower
+from panoseti_zarr.daemon.state.mount_rules import OutputsVerdict, judge_outputs
+from panoseti_zarr.daemon.state.reconcile import (
+    apply_listing,
+    mark_source_gone,
+    note_refused,
+    say_removed,
+)
+from panoseti_zarr.daemon.state.records import (
     L1_LEFT,
     SETTLED,
     Place,
@@ -58,9 +64,8 @@ from panoseti_zarr.daemon.records import (
     StreamStatus,
     VerifyStatus,
 )
-from panoseti_zarr.daemon.settings import Settings
-from panoseti_zarr.daemon.tracker import Tracker
-from panoseti_zarr.daemon.verifier import Verifier
+from panoseti_zarr.daemon.state.settings import Settings
+from panoseti_zarr.daemon.state.verification import Verifier
 
 JobEnded = TypeVar("JobEnded", IngestEnded, RoundEnded, L1Ended, VerifyEnded)
 

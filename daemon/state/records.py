@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from panoseti_zarr.daemon.readiness import Quiet
+from panoseti_zarr.daemon.state.readiness import Quiet
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from panoseti_zarr.core.growth import Growth
-from panoseti_zarr.daemon.records import Run
-from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state.records import Run
+from panoseti_zarr.daemon.state.settings import Settings
 
 # What events are made of ------------------------------------------------------------------------
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from panoseti_zarr.daemon.instructions import Instruction, Log
-from panoseti_zarr.daemon.messages import IngestEnded, L1Ended, RoundEnded
-from panoseti_zarr.daemon.records import Stream, StreamStatus
-from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state.events import IngestEnded, L1Ended, RoundEnded
+from panoseti_zarr.daemon.state.instructions import Instruction, Log
+from panoseti_zarr.daemon.state.records import Stream, StreamStatus
+from panoseti_zarr.daemon.state.settings import Settings
 
 
 def quarantine(stream: Stream, event: IngestEnded | RoundEnded | L1Ended) -> list[Instruction]:

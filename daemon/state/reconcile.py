@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from panoseti_zarr.daemon.instructions import Log
-from panoseti_zarr.daemon.messages import Store, StreamSeen
-from panoseti_zarr.daemon.records import (
+from panoseti_zarr.daemon.state.events import Store, StreamSeen
+from panoseti_zarr.daemon.state.instructions import Log
+from panoseti_zarr.daemon.state.records import (
     L1_PENDING,
     RUNNING,
     Run,

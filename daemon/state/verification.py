@@ -7,11 +7,18 @@ not verified, so a restart goes on by itself.
 
 from __future__ import annotations
 
-from panoseti_zarr.daemon.backlog import Backlog, mb_per_s
-from panoseti_zarr.daemon.instructions import HoldVerify, Instruction, Log, StartVerify
-from panoseti_zarr.daemon.messages import Outcome, VerifyEnded
-from panoseti_zarr.daemon.records import L1_PENDING, Root, Run, Stream, StreamStatus, VerifyStatus
-from panoseti_zarr.daemon.settings import Settings
+from panoseti_zarr.daemon.state.events import Outcome, VerifyEnded
+from panoseti_zarr.daemon.state.instructions import HoldVerify, Instruction, Log, StartVerify
+from panoseti_zarr.daemon.state.job_queue import Backlog, mb_per_s
+from panoseti_zarr.daemon.state.records import (
+    L1_PENDING,
+    Root,
+    Run,
+    Stream,
+    StreamStatus,
+    VerifyStatus,
+)
+from panoseti_zarr.daemon.state.settings import Settings
 
 _CLOSED = frozenset({*L1_PENDING, StreamStatus.L1_RUNNING, StreamStatus.DONE})
 

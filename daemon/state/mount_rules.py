@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from panoseti_zarr.daemon.messages import OutputSeen, RootSeen
-from panoseti_zarr.daemon.records import Place
+from panoseti_zarr.daemon.state.events import OutputSeen, RootSeen
+from panoseti_zarr.daemon.state.records import Place
 
 GB = 10**9
 

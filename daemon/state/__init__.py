@@ -1,0 +1,1 @@
+"""The service's state machine: events in, instructions out; no I/O, no clock."""
