@@ -19,8 +19,8 @@ from panoseti_zarr.daemon.child import Child
 from panoseti_zarr.daemon.jobs import check_device
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
-from panoseti_zarr.daemon.paths import is_inside
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
+from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
 from panoseti_zarr.pipeline.housekeeping import NEEDS_PYARROW, is_housekeeping_made
 

@@ -15,7 +15,6 @@ from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import BaselineSubtractConfig, Config
 from panoseti_zarr.core.names import l1_store_name, store_name
 from panoseti_zarr.daemon.log import get_logger
-from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.daemon.state.events import (
     Event,
     L1Ended,
@@ -23,6 +22,7 @@ from panoseti_zarr.daemon.state.events import (
     Outcome,
 )
 from panoseti_zarr.daemon.state.instructions import StartL1
+from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import (
     InvariantError,
     PanosetiZarrError,

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from panoseti_zarr.daemon.jobs import Tell, Workshop, check_device, judge_error, parse_stream
-from panoseti_zarr.daemon.look import stream_digest
-from panoseti_zarr.daemon.paths import is_inside
-from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.daemon.state.events import Committed, Event, IngestEnded, Outcome, RoundEnded
 from panoseti_zarr.daemon.state.instructions import StartIngest, StartRound
+from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.paths import is_inside
+from panoseti_zarr.daemon.watch.run_scan import stream_digest
 from panoseti_zarr.errors import CorruptDataError, TransientIOError
 from panoseti_zarr.io.listing import RunListing, list_run
 from panoseti_zarr.model import TIME_MISSING_NS, StreamKey

@@ -12,10 +12,6 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from panoseti_zarr.daemon.look import as_fields, look_at_run
-from panoseti_zarr.daemon.mounts import mount_of
-from panoseti_zarr.daemon.outputs import look_at_outputs
-from panoseti_zarr.daemon.scan import list_root
 from panoseti_zarr.daemon.state.events import (
     Event,
     OutputSeen,
@@ -30,6 +26,10 @@ from panoseti_zarr.daemon.state.instructions import CheckOutputs, Instruction, L
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.records import Run
 from panoseti_zarr.daemon.state.settings import Settings
+from panoseti_zarr.daemon.watch.mounts import mount_of
+from panoseti_zarr.daemon.watch.output_check import look_at_outputs
+from panoseti_zarr.daemon.watch.root_scan import list_root
+from panoseti_zarr.daemon.watch.run_scan import as_fields, look_at_run
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.model import PRODUCTS, StreamKey

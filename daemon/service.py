@@ -19,7 +19,6 @@ from panoseti_zarr.cluster import ClusterEvent, Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
 from panoseti_zarr.daemon import log
 from panoseti_zarr.daemon.cluster_link import ClusterLink
-from panoseti_zarr.daemon.eyes import Eyes
 from panoseti_zarr.daemon.housekeeping import Housekeeper
 from panoseti_zarr.daemon.jobs import Workshop, run_l1
 from panoseti_zarr.daemon.l0_jobs import run_ingest, run_round
@@ -30,7 +29,6 @@ from panoseti_zarr.daemon.notify import Notifier
 from panoseti_zarr.daemon.quicklooks import Quicklooks
 from panoseti_zarr.daemon.recorder import LANE as RECORDS_LANE
 from panoseti_zarr.daemon.recorder import Recorder
-from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.daemon.reload import merge
 from panoseti_zarr.daemon.requests import find_requests
 from panoseti_zarr.daemon.state import events as m
@@ -38,6 +36,8 @@ from panoseti_zarr.daemon.state import instructions as do
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.verify_job import run_verify
+from panoseti_zarr.daemon.watch.inspector import Eyes
+from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import ConfigError
 
 TURN_S = 0.5

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config, find_config, ineffective_keys, load_config
 from panoseti_zarr.daemon.lock import service_lock
-from panoseti_zarr.daemon.mounts import mount_of
 from panoseti_zarr.daemon.requests import REQUESTS_NAME
+from panoseti_zarr.daemon.watch.mounts import mount_of
 from panoseti_zarr.errors import ConfigError, InputError, TransientIOError
 from panoseti_zarr.io.durable import ensure_directory
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from panoseti_zarr.core.names import store_name
 from panoseti_zarr.daemon.jobs import Workshop, check_device, judge_error, parse_stream
-from panoseti_zarr.daemon.look import stream_digest
 from panoseti_zarr.daemon.state.events import Outcome, VerifyEnded
 from panoseti_zarr.daemon.state.instructions import StartVerify
+from panoseti_zarr.daemon.watch.run_scan import stream_digest
 from panoseti_zarr.errors import SourceChangedError, StopRequestedError, TransientIOError
 from panoseti_zarr.io.l0_metadata import L0State, read_state
 from panoseti_zarr.io.listing import list_run

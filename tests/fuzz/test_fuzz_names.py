@@ -16,7 +16,7 @@ from panoseti_zarr.core.names import (
     parse_run_name,
     store_name,
 )
-from panoseti_zarr.daemon.scan import list_root
+from panoseti_zarr.daemon.watch.root_scan import list_root
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.listing import describe_refused, list_run
 from panoseti_zarr.model import StreamKey

@@ -3,7 +3,7 @@
 import pytest
 
 from panoseti_zarr.config import DaemonConfig, load_config
-from panoseti_zarr.daemon.recordings import Recordings
+from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import ConfigError
 
 RUN = "obs_[1]*.pffd"

@@ -10,12 +10,12 @@ from stores import frame_files, ingest
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, DaemonConfig
-from panoseti_zarr.daemon.look import look_at_run
-from panoseti_zarr.daemon.mounts import mount_of
-from panoseti_zarr.daemon.outputs import look_at_outputs
-from panoseti_zarr.daemon.recordings import Recordings
-from panoseti_zarr.daemon.scan import list_root
 from panoseti_zarr.daemon.state.events import Store
+from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.mounts import mount_of
+from panoseti_zarr.daemon.watch.output_check import look_at_outputs
+from panoseti_zarr.daemon.watch.root_scan import list_root
+from panoseti_zarr.daemon.watch.run_scan import look_at_run
 from panoseti_zarr.io.simulate import StreamPlan
 from panoseti_zarr.pipeline.subtract import make_l1
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from panoseti_zarr.daemon.mounts import mount_of
-from panoseti_zarr.daemon.watch import MAX_RUN_WATCHES, HintOnce, Watcher
+from panoseti_zarr.daemon.watch.mounts import mount_of
+from panoseti_zarr.daemon.watch.watcher import MAX_RUN_WATCHES, HintOnce, Watcher
 
 
 class Hints:
@@ -34,7 +34,7 @@ def hints():
 @pytest.fixture(params=["inotify", "polling"])
 def watcher(request, hints, monkeypatch):
     """A watcher of each kind, polling fast."""
-    monkeypatch.setattr("panoseti_zarr.daemon.watch._POLL_S", 0.1)
+    monkeypatch.setattr("panoseti_zarr.daemon.watch.watcher._POLL_S", 0.1)
     watcher = Watcher(request.param, hints)
     yield watcher
     watcher.close()
@@ -174,7 +174,9 @@ def test_auto_polls_what_other_machines_can_change(hints, tmp_path, monkeypatch,
     """The type of the mount decides, as the kernel's table has it."""
     table = tmp_path / "mountinfo"
     table.write_text(f"1 0 0:1 / {tmp_path} rw - {kind} server:/x rw\n")
-    monkeypatch.setattr("panoseti_zarr.daemon.watch.mount_of", lambda path: mount_of(path, table))
+    monkeypatch.setattr(
+        "panoseti_zarr.daemon.watch.watcher.mount_of", lambda path: mount_of(path, table)
+    )
     watcher = Watcher("auto", hints)
     watcher.watch_root(str(tmp_path))
     assert list(watcher._observers) == [watched]

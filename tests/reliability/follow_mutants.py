@@ -5,7 +5,7 @@ from mutant import left_out
 GROWTH, GROWING = "panoseti_zarr/core/growth.py", "panoseti_zarr/io/growing.py"
 APPEND = "panoseti_zarr/pipeline/append.py"
 FOLLOW, MODEL = "panoseti_zarr/pipeline/follow.py", "panoseti_zarr/model.py"
-FOLLOWER, RECORDINGS = "daemon/state/live_streams.py", "daemon/recordings.py"
+FOLLOWER, RECORDINGS = "daemon/state/live_streams.py", "daemon/watch/live_runs.py"
 
 ROUNDS = "tests/integration/test_follow.py"
 SERVICE = "tests/system/test_service_follow.py"

@@ -22,9 +22,9 @@ from typing import Any
 from panoseti_zarr.cluster import Executor, InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
 from panoseti_zarr.daemon.jobs import Workshop, run_l1
-from panoseti_zarr.daemon.recordings import Recordings
 from panoseti_zarr.daemon.state.events import L1Ended
 from panoseti_zarr.daemon.state.instructions import StartL1
+from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io import steps
 from panoseti_zarr.io.growing import GrowingRun

@@ -7,9 +7,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from panoseti_zarr.daemon.mounts import mount_of
-from panoseti_zarr.daemon.paths import root_problem
 from panoseti_zarr.daemon.state.events import OutputSeen
+from panoseti_zarr.daemon.watch.mounts import mount_of
+from panoseti_zarr.daemon.watch.paths import root_problem
 
 
 def look_at_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:

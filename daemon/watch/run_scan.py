@@ -12,12 +12,12 @@ from typing import Any
 
 from panoseti_zarr.core.growth import Growth
 from panoseti_zarr.core.names import l1_store_name, store_name
-from panoseti_zarr.daemon.outputs import look_at_outputs
-from panoseti_zarr.daemon.paths import is_inside
-from panoseti_zarr.daemon.recordings import Recordings
-from panoseti_zarr.daemon.scan import RootListing
 from panoseti_zarr.daemon.state.events import OutputSeen, Store, StreamSeen
 from panoseti_zarr.daemon.state.readiness import digest_of
+from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.output_check import look_at_outputs
+from panoseti_zarr.daemon.watch.paths import is_inside
+from panoseti_zarr.daemon.watch.root_scan import RootListing
 from panoseti_zarr.errors import PanosetiZarrError, one_line
 from panoseti_zarr.io.l0_metadata import L0State, read_state
 from panoseti_zarr.io.listing import FrameFile, RunListing, identity_of, list_run

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
-from panoseti_zarr.daemon.look import RunLook, as_fields, look_at_run
-from panoseti_zarr.daemon.outputs import try_outputs
-from panoseti_zarr.daemon.recordings import Recordings
-from panoseti_zarr.daemon.scan import RootListing, list_root
 from panoseti_zarr.daemon.state import events as m
 from panoseti_zarr.daemon.state import instructions as do
-from panoseti_zarr.daemon.watch import HintOnce, Watcher
+from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.output_check import try_outputs
+from panoseti_zarr.daemon.watch.root_scan import RootListing, list_root
+from panoseti_zarr.daemon.watch.run_scan import RunLook, as_fields, look_at_run
+from panoseti_zarr.daemon.watch.watcher import HintOnce, Watcher
 
 Seen = TypeVar("Seen", RootListing, RunLook)
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from panoseti_zarr.core.names import check_run_name, parse_run_name
-from panoseti_zarr.daemon.mounts import mount_of
-from panoseti_zarr.daemon.paths import is_inside, root_problem
 from panoseti_zarr.daemon.state.events import RunEntry
+from panoseti_zarr.daemon.watch.mounts import mount_of
+from panoseti_zarr.daemon.watch.paths import is_inside, root_problem
 from panoseti_zarr.errors import CorruptDataError
 
 RUN_SUFFIX = ".pffd"

@@ -29,7 +29,7 @@ from watchdog.observers.inotify import InotifyEmitter
 from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 from watchdog.observers.polling import PollingObserver
 
-from panoseti_zarr.daemon.mounts import mount_of
+from panoseti_zarr.daemon.watch.mounts import mount_of
 
 if TYPE_CHECKING:
     from watchdog.observers.api import ObservedWatch

@@ -1,0 +1,1 @@
+"""What looks at the disk: notices, scans of roots and runs, mounts."""
