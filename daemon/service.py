@@ -18,15 +18,16 @@ from typing import TypeVar
 from panoseti_zarr.cluster import ClusterEvent, Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
 from panoseti_zarr.daemon import log
-from panoseti_zarr.daemon.cluster_link import ClusterLink
-from panoseti_zarr.daemon.housekeeping import Housekeeper
-from panoseti_zarr.daemon.jobs import Workshop, run_l1
-from panoseti_zarr.daemon.l0_jobs import run_ingest, run_round
+from panoseti_zarr.daemon.jobs.context import Workshop, run_l1
+from panoseti_zarr.daemon.jobs.executor_supervisor import ClusterLink
+from panoseti_zarr.daemon.jobs.l0 import run_ingest, run_round
+from panoseti_zarr.daemon.jobs.quicklook import Quicklooks
+from panoseti_zarr.daemon.jobs.sidecar import Housekeeper
+from panoseti_zarr.daemon.jobs.verify import run_verify
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.ledger import Ledger
 from panoseti_zarr.daemon.log import get_logger, set_level
 from panoseti_zarr.daemon.notify import Notifier
-from panoseti_zarr.daemon.quicklooks import Quicklooks
 from panoseti_zarr.daemon.recorder import LANE as RECORDS_LANE
 from panoseti_zarr.daemon.recorder import Recorder
 from panoseti_zarr.daemon.reload import merge
@@ -35,7 +36,6 @@ from panoseti_zarr.daemon.state import events as m
 from panoseti_zarr.daemon.state import instructions as do
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.settings import Settings
-from panoseti_zarr.daemon.verify_job import run_verify
 from panoseti_zarr.daemon.watch.inspector import Eyes
 from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import ConfigError

@@ -134,7 +134,9 @@ def _let_workers_log(config: Config) -> None:
         # Dask takes a while to import: only where it is used.
         import dask  # noqa: PLC0415
 
-        dask.config.set({"distributed.worker.preload": ["panoseti_zarr.daemon.worker_log"]})
+        dask.config.set(
+            {"distributed.worker.preload": ["panoseti_zarr.daemon.jobs.worker_preload"]}
+        )
 
 
 def _make(path: Path, key: str) -> None:

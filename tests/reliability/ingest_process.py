@@ -21,7 +21,7 @@ from typing import Any
 
 from panoseti_zarr.cluster import Executor, InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
-from panoseti_zarr.daemon.jobs import Workshop, run_l1
+from panoseti_zarr.daemon.jobs.context import Workshop, run_l1
 from panoseti_zarr.daemon.state.events import L1Ended
 from panoseti_zarr.daemon.state.instructions import StartL1
 from panoseti_zarr.daemon.watch.live_runs import Recordings

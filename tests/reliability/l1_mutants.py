@@ -3,7 +3,7 @@
 from mutant import HERE, Mutant, left_out
 
 BUILDER, SUBTRACT = "panoseti_zarr/io/l1_store.py", "panoseti_zarr/pipeline/subtract.py"
-JOBS, LEDGER = "daemon/jobs.py", "daemon/ledger.py"
+JOBS, LEDGER = "daemon/jobs/context.py", "daemon/ledger.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"
 ORDER_NEW = f"{ORDER}::test_a_new_l1_store"

@@ -3,8 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from panoseti_zarr.daemon import housekeeping
-from panoseti_zarr.daemon.housekeeping import LANE, Housekeeper
+from panoseti_zarr.daemon.jobs import sidecar as housekeeping
+from panoseti_zarr.daemon.jobs.sidecar import LANE, Housekeeper
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
 

@@ -6,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from panoseti_zarr.daemon.jobs import judge_error, parse_stream
+from panoseti_zarr.daemon.jobs.context import judge_error, parse_stream
 from panoseti_zarr.daemon.state.events import Outcome
 from panoseti_zarr.errors import (
     CorruptDataError,

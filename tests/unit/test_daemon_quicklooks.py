@@ -10,8 +10,9 @@ import pytest
 from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
-from panoseti_zarr.daemon import child, quicklooks
-from panoseti_zarr.daemon.quicklooks import Quicklooks
+from panoseti_zarr.daemon.jobs import child_process as child
+from panoseti_zarr.daemon.jobs import quicklook as quicklooks
+from panoseti_zarr.daemon.jobs.quicklook import Quicklooks
 from panoseti_zarr.daemon.state.instructions import Log
 
 STREAM = ("obs_a.pffd", "dp_img16.module_1")

@@ -16,8 +16,8 @@ from typing import Any
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.core.names import store_name
-from panoseti_zarr.daemon.child import Child
-from panoseti_zarr.daemon.jobs import parse_stream
+from panoseti_zarr.daemon.jobs.child_process import Child
+from panoseti_zarr.daemon.jobs.context import parse_stream
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.errors import one_line
 from panoseti_zarr.quicklook import NO_MATPLOTLIB, picture_name

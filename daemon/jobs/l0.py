@@ -8,7 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from panoseti_zarr.daemon.jobs import Tell, Workshop, check_device, judge_error, parse_stream
+from panoseti_zarr.daemon.jobs.context import (
+    Tell,
+    Workshop,
+    check_device,
+    judge_error,
+    parse_stream,
+)
 from panoseti_zarr.daemon.state.events import Committed, Event, IngestEnded, Outcome, RoundEnded
 from panoseti_zarr.daemon.state.instructions import StartIngest, StartRound
 from panoseti_zarr.daemon.watch.live_runs import Recordings

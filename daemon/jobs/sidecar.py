@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.daemon.child import Child
-from panoseti_zarr.daemon.jobs import check_device
+from panoseti_zarr.daemon.jobs.child_process import Child
+from panoseti_zarr.daemon.jobs.context import check_device
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping

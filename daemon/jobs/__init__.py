@@ -1,0 +1,1 @@
+"""What runs in threads and child processes: ingests, comparisons, pictures, tables."""
