@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.lanes import Lanes
-from panoseti_zarr.daemon.ledger import Ledger, Rows, rows_of
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.notify import Notifier
 from panoseti_zarr.daemon.page_feed import PageFeed
 from panoseti_zarr.daemon.progress import Progress
-from panoseti_zarr.daemon.snapshot import Facts, describe, touch_snapshot, write_snapshot
 from panoseti_zarr.daemon.state.events import Started
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.daemon.state.machine import ServiceState
-from panoseti_zarr.daemon.words import in_words
+from panoseti_zarr.daemon.status.document import Facts, describe, touch_snapshot, write_snapshot
+from panoseti_zarr.daemon.status.ledger import Ledger, Rows, rows_of
+from panoseti_zarr.daemon.status.summary import in_words
 
 if TYPE_CHECKING:
     from panoseti_zarr.daemon.metrics import Metrics

@@ -25,17 +25,17 @@ from panoseti_zarr.daemon.jobs.quicklook import Quicklooks
 from panoseti_zarr.daemon.jobs.sidecar import Housekeeper
 from panoseti_zarr.daemon.jobs.verify import run_verify
 from panoseti_zarr.daemon.lanes import Lanes
-from panoseti_zarr.daemon.ledger import Ledger
 from panoseti_zarr.daemon.log import get_logger, set_level
 from panoseti_zarr.daemon.notify import Notifier
 from panoseti_zarr.daemon.recorder import LANE as RECORDS_LANE
 from panoseti_zarr.daemon.recorder import Recorder
 from panoseti_zarr.daemon.reload import merge
-from panoseti_zarr.daemon.requests import find_requests
 from panoseti_zarr.daemon.state import events as m
 from panoseti_zarr.daemon.state import instructions as do
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.settings import Settings
+from panoseti_zarr.daemon.status.ledger import Ledger
+from panoseti_zarr.daemon.status.requests import find_requests
 from panoseti_zarr.daemon.watch.inspector import Eyes
 from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import ConfigError

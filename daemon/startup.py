@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config, find_config, ineffective_keys, load_config
-from panoseti_zarr.daemon.lock import service_lock
-from panoseti_zarr.daemon.requests import REQUESTS_NAME
+from panoseti_zarr.daemon.status.lock import service_lock
+from panoseti_zarr.daemon.status.requests import REQUESTS_NAME
 from panoseti_zarr.daemon.watch.mounts import mount_of
 from panoseti_zarr.errors import ConfigError, InputError, TransientIOError
 from panoseti_zarr.io.durable import ensure_directory
 
 if TYPE_CHECKING:
-    from panoseti_zarr.daemon.ledger import Ledger
     from panoseti_zarr.daemon.notify import Notifier
     from panoseti_zarr.daemon.service import Service
+    from panoseti_zarr.daemon.status.ledger import Ledger
 
 _DIRECTORY_MODE = 0o750
 
@@ -152,8 +152,8 @@ def _make(path: Path, key: str) -> None:
 
 def _open_ledger(state_dir: Path, notifier: Notifier) -> Ledger:
     """Open the ledger; a disk that is full is waited for, for starting again would not help."""
-    from panoseti_zarr.daemon.ledger import Ledger  # noqa: PLC0415
     from panoseti_zarr.daemon.log import get_logger  # noqa: PLC0415
+    from panoseti_zarr.daemon.status.ledger import Ledger  # noqa: PLC0415
 
     delay_s = 1.0
     while True:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from panoseti_zarr.core.credentials import without_user_info
+from panoseti_zarr.daemon.status.summary import in_words
 from panoseti_zarr.daemon.web.remedies import find_remedy
-from panoseti_zarr.daemon.words import in_words
 
 RunPictures = dict[str, tuple[tuple[str, int], ...]]
 """Of each stream of a run its quick-look images: file name and a number that changes with it."""
@@ -30,7 +30,7 @@ def head_of(document: dict[str, Any], dashboard: str | None) -> dict[str, Any]:
     Parameters
     ----------
     document : dict
-        Of `panoseti_zarr.daemon.snapshot.describe`.
+        Of `panoseti_zarr.daemon.status.document.describe`.
     dashboard : str or None
         Where Dask's dashboard is.
     """

@@ -21,9 +21,9 @@ def retry(
     ones are made anew. A service that runs takes the request within a second; otherwise it is
     carried out at the next start.
     """
-    from panoseti_zarr.daemon.lock import is_locked
-    from panoseti_zarr.daemon.requests import ask_retry
     from panoseti_zarr.daemon.startup import directory, load_service_config
+    from panoseti_zarr.daemon.status.lock import is_locked
+    from panoseti_zarr.daemon.status.requests import ask_retry
 
     settings, path = load_service_config(config)
     state_dir = directory(settings, "state_dir", path)

@@ -93,8 +93,8 @@ def read_status(state_dir: Path) -> dict[str, Any]:
     InputError
         The state directory cannot be read.
     """
-    from panoseti_zarr.daemon.lock import is_locked
-    from panoseti_zarr.daemon.snapshot import empty_snapshot, read_snapshot
+    from panoseti_zarr.daemon.status.document import empty_snapshot, read_snapshot
+    from panoseti_zarr.daemon.status.lock import is_locked
 
     is_up = is_locked(state_dir)
     document = read_snapshot(state_dir) or empty_snapshot()

@@ -11,11 +11,11 @@ import pytest
 from service_process import environment
 
 from panoseti_zarr.config import DaemonConfig
-from panoseti_zarr.daemon.ledger import LEDGER_NAME, Ledger, rows_of
-from panoseti_zarr.daemon.lock import LOCK_NAME, is_locked, service_lock
-from panoseti_zarr.daemon.requests import REQUESTS_NAME, ask_retry, find_requests
-from panoseti_zarr.daemon.snapshot import read_snapshot, write_snapshot
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
+from panoseti_zarr.daemon.status.document import read_snapshot, write_snapshot
+from panoseti_zarr.daemon.status.ledger import LEDGER_NAME, Ledger, rows_of
+from panoseti_zarr.daemon.status.lock import LOCK_NAME, is_locked, service_lock
+from panoseti_zarr.daemon.status.requests import REQUESTS_NAME, ask_retry, find_requests
 from panoseti_zarr.errors import InputError
 
 OFFSET_NS = 1_700_000_000 * 10**9

@@ -12,12 +12,12 @@ from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.lanes import Lanes
-from panoseti_zarr.daemon.ledger import Ledger
 from panoseti_zarr.daemon.notify import Notifier
 from panoseti_zarr.daemon.recorder import LANE, STUCK_S, Recorder
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
+from panoseti_zarr.daemon.status.ledger import Ledger
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import time
 import pytest
 from waiting import PATIENCE_S
 
-from panoseti_zarr.daemon.snapshot import empty_snapshot
+from panoseti_zarr.daemon.status.document import empty_snapshot
 from panoseti_zarr.daemon.web.hall import MAX_READERS
 from panoseti_zarr.daemon.web.server import StatusPage
 

@@ -3,7 +3,7 @@
 from mutant import HERE, Mutant, left_out
 
 BUILDER, SUBTRACT = "panoseti_zarr/io/l1_store.py", "panoseti_zarr/pipeline/subtract.py"
-JOBS, LEDGER = "daemon/jobs/context.py", "daemon/ledger.py"
+JOBS, LEDGER = "daemon/jobs/context.py", "daemon/status/ledger.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"
 ORDER_NEW = f"{ORDER}::test_a_new_l1_store"
@@ -85,7 +85,7 @@ L1_MUTANTS = (
              "        with self._db:\n            self._db.executemany(\"REPLACE INTO places",
              f"{SERVICE}::test_a_kill_at_a_step[ledger.run_written-ledger.committed]",
              "        if True:\n            self._db.executemany(\"REPLACE INTO places"),
-    left_out("the status not replaced in one step", "daemon/snapshot.py",
+    left_out("the status not replaced in one step", "daemon/status/document.py",
              'temporary = state_dir / f".{SNAPSHOT_NAME}.tmp"',
              f"{SERVICE}::test_a_kill_at_a_step[snapshot.written]",
              "temporary = state_dir / SNAPSHOT_NAME"),

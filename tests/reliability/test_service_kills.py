@@ -19,10 +19,10 @@ from stores import snapshot
 from subtractions import Subtraction
 from waiting import PATIENCE_S
 
-from panoseti_zarr.daemon.ledger import LEDGER_NAME, Ledger
-from panoseti_zarr.daemon.requests import REQUESTS_NAME
-from panoseti_zarr.daemon.snapshot import read_snapshot
 from panoseti_zarr.daemon.state.records import StreamStatus
+from panoseti_zarr.daemon.status.document import read_snapshot
+from panoseti_zarr.daemon.status.ledger import LEDGER_NAME, Ledger
+from panoseti_zarr.daemon.status.requests import REQUESTS_NAME
 from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.simulate import StreamPlan
 from panoseti_zarr.io.steps import SERVICE_STEPS

@@ -8,7 +8,6 @@ from browser import Browser
 from needs import lack
 from service_process import make_run
 
-from panoseti_zarr.daemon.snapshot import Facts, describe
 from panoseti_zarr.daemon.state.events import (
     Connected,
     RootSeen,
@@ -21,6 +20,7 @@ from panoseti_zarr.daemon.state.events import (
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
+from panoseti_zarr.daemon.status.document import Facts, describe
 from panoseti_zarr.daemon.web.server import StatusPage
 from panoseti_zarr.io.simulate import StreamPlan
 

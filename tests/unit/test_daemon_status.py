@@ -9,7 +9,6 @@ import jsonschema
 import pytest
 
 from panoseti_zarr.cli.status import exit_code, fit_status, format_status
-from panoseti_zarr.daemon.snapshot import MAX_SETTLED_STREAMS, Facts, describe, empty_snapshot
 from panoseti_zarr.daemon.state.events import (
     Connected,
     OutputSeen,
@@ -23,7 +22,13 @@ from panoseti_zarr.daemon.state.events import (
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
-from panoseti_zarr.daemon.words import in_words
+from panoseti_zarr.daemon.status.document import (
+    MAX_SETTLED_STREAMS,
+    Facts,
+    describe,
+    empty_snapshot,
+)
+from panoseti_zarr.daemon.status.summary import in_words
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.birdie_3.pffd"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from test_state import IMG, RUN, SETTINGS, Driver, entry, stream
 
-from panoseti_zarr.daemon.ledger import Ledger, rows_of
 from panoseti_zarr.daemon.state.events import Connected
 from panoseti_zarr.daemon.state.instructions import StartL1
 from panoseti_zarr.daemon.state.records import StreamStatus
+from panoseti_zarr.daemon.status.ledger import Ledger, rows_of
 
 
 @pytest.mark.parametrize("is_removed", [False, True])

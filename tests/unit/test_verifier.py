@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from test_state import IMG, PH, ROOT, RUN, SETTINGS, Driver, entry, logged, outputs, stream
 
-from panoseti_zarr.daemon.ledger import Ledger, rows_of
 from panoseti_zarr.daemon.state.events import (
     Connected,
     Outcome,
@@ -29,6 +28,7 @@ from panoseti_zarr.daemon.state.instructions import (
     StartVerify,
 )
 from panoseti_zarr.daemon.state.records import VerifyStatus
+from panoseti_zarr.daemon.status.ledger import Ledger, rows_of
 
 VERIFY = replace(SETTINGS, verify=True)
 STARTED = StartVerify(ROOT, 5, 1, RUN, IMG, "f1")

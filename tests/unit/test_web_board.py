@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from panoseti_zarr.daemon.snapshot import Facts, describe
 from panoseti_zarr.daemon.state.events import (
     Connected,
     RootSeen,
@@ -18,6 +17,7 @@ from panoseti_zarr.daemon.state.events import (
 )
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.settings import Settings
+from panoseti_zarr.daemon.status.document import Facts, describe
 from panoseti_zarr.daemon.web.board import N_LINES, N_MINUTES, Board
 from panoseti_zarr.daemon.web.remedies import find_remedy, retry_command
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panoseti_zarr.config import DaemonConfig
-from panoseti_zarr.daemon.snapshot import read_snapshot
+from panoseti_zarr.daemon.status.document import read_snapshot
 from panoseti_zarr.errors import InputError, one_line
 
 REQUESTS_NAME = "requests"
