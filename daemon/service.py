@@ -26,10 +26,10 @@ from panoseti_zarr.daemon.jobs.sidecar import Housekeeper
 from panoseti_zarr.daemon.jobs.verify import run_verify
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger, set_level
-from panoseti_zarr.daemon.notify import Notifier
-from panoseti_zarr.daemon.recorder import LANE as RECORDS_LANE
-from panoseti_zarr.daemon.recorder import Recorder
 from panoseti_zarr.daemon.reload import merge
+from panoseti_zarr.daemon.report.publisher import LANE as RECORDS_LANE
+from panoseti_zarr.daemon.report.publisher import Recorder
+from panoseti_zarr.daemon.report.systemd import Notifier
 from panoseti_zarr.daemon.state import events as m
 from panoseti_zarr.daemon.state import instructions as do
 from panoseti_zarr.daemon.state.machine import ServiceState

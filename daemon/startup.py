@@ -21,7 +21,7 @@ from panoseti_zarr.errors import ConfigError, InputError, TransientIOError
 from panoseti_zarr.io.durable import ensure_directory
 
 if TYPE_CHECKING:
-    from panoseti_zarr.daemon.notify import Notifier
+    from panoseti_zarr.daemon.report.systemd import Notifier
     from panoseti_zarr.daemon.service import Service
     from panoseti_zarr.daemon.status.ledger import Ledger
 
@@ -55,7 +55,7 @@ def serve(argument: Path | None) -> int:
         Another service uses the state directory, or it cannot be used.
     """
     from panoseti_zarr.daemon import log  # noqa: PLC0415 - so that other commands start fast
-    from panoseti_zarr.daemon.notify import Notifier  # noqa: PLC0415
+    from panoseti_zarr.daemon.report.systemd import Notifier  # noqa: PLC0415
     from panoseti_zarr.daemon.service import Directories, Service  # noqa: PLC0415
 
     # Until the loop takes it: nothing was begun yet.

@@ -15,7 +15,7 @@ from typing import Any
 from waiting import PATIENCE_S
 
 import panoseti_zarr
-from panoseti_zarr.daemon.events import EVENTS
+from panoseti_zarr.daemon.report.log_events import EVENTS
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 
 COMMON_KEYS = {"timestamp", "level", "event"}

@@ -7,7 +7,7 @@ import socket
 import pytest
 from waiting import PATIENCE_S
 
-from panoseti_zarr.daemon.notify import Notifier
+from panoseti_zarr.daemon.report.systemd import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -12,8 +12,8 @@ from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.lanes import Lanes
-from panoseti_zarr.daemon.notify import Notifier
-from panoseti_zarr.daemon.recorder import LANE, STUCK_S, Recorder
+from panoseti_zarr.daemon.report.publisher import LANE, STUCK_S, Recorder
+from panoseti_zarr.daemon.report.systemd import Notifier
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
@@ -86,7 +86,7 @@ def test_a_write_that_does_not_end_is_none(recorder, listener, tmp_path, monkeyp
     go_on = threading.Event()
     recorder.lanes.submit(LANE, lambda: go_on.wait(PATIENCE_S))
     turn(recorder, listener)
-    monkeypatch.setattr("panoseti_zarr.daemon.recorder.STUCK_S", 0.001)
+    monkeypatch.setattr("panoseti_zarr.daemon.report.publisher.STUCK_S", 0.001)
     assert turn(recorder, listener) == [f"STATUS=stuck: a write to {tmp_path} does not end"]
     go_on.set()
 

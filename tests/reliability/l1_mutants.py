@@ -79,7 +79,7 @@ L1_MUTANTS = (
              f"{SERVICE}::test_a_kill_at_a_step[ledger.run_written]",
              "check_same_thread=False, isolation_level=None)"),
     Mutant("a request forgotten before it is in the ledger",
-           (("daemon/recorder.py", _SAVE + _FORGET, _FORGET + _SAVE),),
+           (("daemon/report/publisher.py", _SAVE + _FORGET, _FORGET + _SAVE),),
            f"{SERVICE}::test_a_request_is_not_lost[ledger.run_written]"),
     left_out("the ledger's transaction not ended", LEDGER,
              "        with self._db:\n            self._db.executemany(\"REPLACE INTO places",

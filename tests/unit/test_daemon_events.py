@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from panoseti_zarr import cluster, daemon
-from panoseti_zarr.daemon.events import EVENTS
+from panoseti_zarr.daemon.report.log_events import EVENTS
 
 SOURCES = [
     *sorted(Path(daemon.__file__).parent.rglob("*.py")),

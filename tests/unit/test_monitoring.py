@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from panoseti_zarr.daemon.metrics import Metrics
+from panoseti_zarr.daemon.report.metrics import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "monitoring.md").read_text()

@@ -19,9 +19,9 @@ from panoseti_zarr import __version__
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
-from panoseti_zarr.daemon.notify import Notifier
 from panoseti_zarr.daemon.page_feed import PageFeed
-from panoseti_zarr.daemon.progress import Progress
+from panoseti_zarr.daemon.report.progress import Progress
+from panoseti_zarr.daemon.report.systemd import Notifier
 from panoseti_zarr.daemon.state.events import Started
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.daemon.state.machine import ServiceState
@@ -30,7 +30,7 @@ from panoseti_zarr.daemon.status.ledger import Ledger, Rows, rows_of
 from panoseti_zarr.daemon.status.summary import in_words
 
 if TYPE_CHECKING:
-    from panoseti_zarr.daemon.metrics import Metrics
+    from panoseti_zarr.daemon.report.metrics import Metrics
 
 LEAST_PAUSE_S = 0.05
 """Seconds between two status files while something happens, at least."""
@@ -286,7 +286,7 @@ def _start_metrics(port: int | None) -> Metrics | None:
     if not port:
         return None
     # Only where it is used: the import takes a tenth of a second.
-    from panoseti_zarr.daemon.metrics import Metrics  # noqa: PLC0415
+    from panoseti_zarr.daemon.report.metrics import Metrics  # noqa: PLC0415
 
     try:
         metrics = Metrics(port, __version__)
