@@ -49,7 +49,7 @@ class Board:
         Parameters
         ----------
         document : dict
-            Of `panoseti_zarr.daemon.status.document.describe`; it is kept, and must not change any more.
+            The result of `describe`; it is kept, and must not change any more.
         pictures : dict
             By run.
         dashboard : str or None

@@ -82,7 +82,7 @@ class StatusPage:
         Parameters
         ----------
         document : dict
-            Of `panoseti_zarr.daemon.status.document.describe`.
+            The result of `describe`.
         dashboard : str or None
             Where Dask's dashboard is.
         """

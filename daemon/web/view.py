@@ -30,7 +30,7 @@ def head_of(document: dict[str, Any], dashboard: str | None) -> dict[str, Any]:
     Parameters
     ----------
     document : dict
-        Of `panoseti_zarr.daemon.status.document.describe`.
+        The result of `describe`.
     dashboard : str or None
         Where Dask's dashboard is.
     """
