@@ -19,7 +19,6 @@ from panoseti_zarr import __version__
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
-from panoseti_zarr.daemon.page_feed import PageFeed
 from panoseti_zarr.daemon.report.progress import Progress
 from panoseti_zarr.daemon.report.systemd import Notifier
 from panoseti_zarr.daemon.state.events import Started
@@ -28,6 +27,7 @@ from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.status.document import Facts, describe, touch_snapshot, write_snapshot
 from panoseti_zarr.daemon.status.ledger import Ledger, Rows, rows_of
 from panoseti_zarr.daemon.status.summary import in_words
+from panoseti_zarr.daemon.web.feed import PageFeed
 
 if TYPE_CHECKING:
     from panoseti_zarr.daemon.report.metrics import Metrics

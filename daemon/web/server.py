@@ -18,8 +18,8 @@ from tornado.iostream import IOStream
 from tornado.web import Application
 
 from panoseti_zarr.daemon.log import published
-from panoseti_zarr.daemon.web.hall import Hall
-from panoseti_zarr.daemon.web.pages import Events, Files, Picture
+from panoseti_zarr.daemon.web.handlers import Events, Files, Picture
+from panoseti_zarr.daemon.web.hub import Hall
 
 _Document = tuple[dict[str, Any], str | None]
 

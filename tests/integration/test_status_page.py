@@ -12,7 +12,7 @@ import pytest
 from waiting import PATIENCE_S
 
 from panoseti_zarr.daemon.status.document import empty_snapshot
-from panoseti_zarr.daemon.web.hall import MAX_READERS
+from panoseti_zarr.daemon.web.hub import MAX_READERS
 from panoseti_zarr.daemon.web.server import StatusPage
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
@@ -213,7 +213,7 @@ def test_readers_are_bounded_and_make_room_when_they_leave(page, port):
 
 def test_a_reader_that_takes_nothing_is_left(page, port, monkeypatch):
     """It holds up neither the server nor the other readers."""
-    monkeypatch.setattr("panoseti_zarr.daemon.web.pages._FLUSH_S", 0.5)
+    monkeypatch.setattr("panoseti_zarr.daemon.web.handlers._FLUSH_S", 0.5)
     long = "x" * 8_000_000
     with socket.create_connection(("127.0.0.1", port)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -273,7 +273,7 @@ def test_an_image_directory_that_hangs_holds_nothing_up(port, tmp_path, monkeypa
         assert go_on.wait(PATIENCE_S)
         return known
 
-    monkeypatch.setattr("panoseti_zarr.daemon.web.hall.list_pictures", hang)
+    monkeypatch.setattr("panoseti_zarr.daemon.web.hub.list_pictures", hang)
     page = StatusPage(port, tmp_path)
     with Reader(port) as reader:
         reader.take()
@@ -287,7 +287,7 @@ def test_an_image_directory_that_hangs_holds_nothing_up(port, tmp_path, monkeypa
 
 def test_a_reader_to_whom_nothing_is_new_hears_how_the_service_is(page, port, monkeypatch):
     """Seconds since its loop's last sign of life: where nothing moves, it may hang."""
-    monkeypatch.setattr("panoseti_zarr.daemon.web.pages.BEAT_S", 0.05)
+    monkeypatch.setattr("panoseti_zarr.daemon.web.handlers.BEAT_S", 0.05)
     page._hall.alive_s -= 500
     with Reader(port) as reader:
         reader.take()

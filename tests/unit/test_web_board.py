@@ -18,8 +18,8 @@ from panoseti_zarr.daemon.state.events import (
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.document import Facts, describe
-from panoseti_zarr.daemon.web.board import N_LINES, N_MINUTES, Board
 from panoseti_zarr.daemon.web.remedies import find_remedy, retry_command
+from panoseti_zarr.daemon.web.versioned_view import N_LINES, N_MINUTES, Board
 
 OPERATE = Path(__file__).parents[2] / "docs/operate.md"
 NAMES = ("a.pffd", "b.pffd", "c.pffd")

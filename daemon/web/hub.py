@@ -7,10 +7,10 @@ import secrets
 import time
 from pathlib import Path
 
-from panoseti_zarr.daemon.web.board import Board
-from panoseti_zarr.daemon.web.pages import PageFile, load_files
-from panoseti_zarr.daemon.web.patience import in_thread
-from panoseti_zarr.daemon.web.pictures import Pictures, list_pictures, read_picture
+from panoseti_zarr.daemon.web.disk_threads import in_thread
+from panoseti_zarr.daemon.web.handlers import PageFile, load_files
+from panoseti_zarr.daemon.web.quicklook_images import Pictures, list_pictures, read_picture
+from panoseti_zarr.daemon.web.versioned_view import Board
 
 MAX_READERS = 20
 """Pages that are open at once."""

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from typing import Any
 
-from panoseti_zarr.daemon.web.view import RunPictures, head_of, run_of
+from panoseti_zarr.daemon.web.presenter import RunPictures, head_of, run_of
 
 N_MINUTES = 720
 """Minutes over which throughput is kept."""

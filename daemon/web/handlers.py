@@ -14,7 +14,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 if TYPE_CHECKING:
-    from panoseti_zarr.daemon.web.hall import Hall
+    from panoseti_zarr.daemon.web.hub import Hall
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 """What a browser may call this server: a name that leads here from elsewhere is refused."""

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from panoseti_zarr.daemon.web.view import RunPictures
+from panoseti_zarr.daemon.web.presenter import RunPictures
 
 _NAME = re.compile(
     r"(?P<run>.+)\.(?P<stream>dp_[a-z0-9]+\.module_[0-9]+)(?:_L1)?(?:\.zarr)?(?:\.[a-z0-9_-]+)?\.png"
