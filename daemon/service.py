@@ -18,18 +18,18 @@ from typing import TypeVar
 from panoseti_zarr.cluster import ClusterEvent, Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
 from panoseti_zarr.daemon import log
+from panoseti_zarr.daemon.config_reload import merge
 from panoseti_zarr.daemon.jobs.context import Workshop, run_l1
 from panoseti_zarr.daemon.jobs.executor_supervisor import ClusterLink
 from panoseti_zarr.daemon.jobs.l0 import run_ingest, run_round
 from panoseti_zarr.daemon.jobs.quicklook import Quicklooks
 from panoseti_zarr.daemon.jobs.sidecar import Housekeeper
 from panoseti_zarr.daemon.jobs.verify import run_verify
-from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger, set_level
-from panoseti_zarr.daemon.reload import merge
 from panoseti_zarr.daemon.report.publisher import LANE as RECORDS_LANE
 from panoseti_zarr.daemon.report.publisher import Recorder
 from panoseti_zarr.daemon.report.systemd import Notifier
+from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.daemon.state import events as m
 from panoseti_zarr.daemon.state import instructions as do
 from panoseti_zarr.daemon.state.machine import ServiceState

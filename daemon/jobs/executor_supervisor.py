@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from panoseti_zarr.cluster import ClusterEvent, Executor, make_executor
 from panoseti_zarr.config import Config
-from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
 
 _FIRST_DELAY_S = 1.0

@@ -17,8 +17,8 @@ from typing import Any
 
 from panoseti_zarr.daemon.jobs.child_process import Child
 from panoseti_zarr.daemon.jobs.context import check_device
-from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError

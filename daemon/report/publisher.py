@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config
-from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.report.progress import Progress
 from panoseti_zarr.daemon.report.systemd import Notifier
+from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.daemon.state.events import Started
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.daemon.state.machine import ServiceState

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.daemon.state import events as m
 from panoseti_zarr.daemon.state import instructions as do
 from panoseti_zarr.daemon.watch.live_runs import Recordings

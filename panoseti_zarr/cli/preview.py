@@ -13,14 +13,14 @@ from panoseti_zarr.cli.console import echo_json, format_table, note
 from panoseti_zarr.core.words import count, format_size
 
 if TYPE_CHECKING:
-    from panoseti_zarr.daemon.preview import Preview
+    from panoseti_zarr.daemon.dry_run import Preview
 
 _SUMS = ("n_streams", "size_bytes", "l0_bytes", "l1_bytes")
 
 
 def show_preview(config_path: Path | None, *, as_json: bool) -> None:
     """Say what a start of the service would do; nothing is written, no cluster is used."""
-    from panoseti_zarr.daemon.preview import preview
+    from panoseti_zarr.daemon.dry_run import preview
     from panoseti_zarr.daemon.service import machine_settings
     from panoseti_zarr.daemon.startup import directory, load_service_config, missing_key
 
@@ -42,7 +42,7 @@ def show_preview(config_path: Path | None, *, as_json: bool) -> None:
 
 
 def _states() -> tuple[str, ...]:
-    from panoseti_zarr.daemon.preview import STATES
+    from panoseti_zarr.daemon.dry_run import STATES
 
     return STATES
 

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
-from panoseti_zarr.daemon.lanes import Lanes
 from panoseti_zarr.daemon.report.publisher import LANE, STUCK_S, Recorder
 from panoseti_zarr.daemon.report.systemd import Notifier
+from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings

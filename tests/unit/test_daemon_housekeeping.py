@@ -5,7 +5,7 @@ from structlog.testing import capture_logs
 
 from panoseti_zarr.daemon.jobs import sidecar as housekeeping
 from panoseti_zarr.daemon.jobs.sidecar import LANE, Housekeeper
-from panoseti_zarr.daemon.lanes import Lanes
+from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
 
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.pffd"

@@ -1,7 +1,7 @@
 """What a configuration that is read again changes at once."""
 
 from panoseti_zarr.config import Config
-from panoseti_zarr.daemon.reload import merge
+from panoseti_zarr.daemon.config_reload import merge
 
 
 def config(**sections):
