@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from http import HTTPStatus
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-if TYPE_CHECKING:
-    from panoseti_zarr.daemon.web.hub import Hall
+from panoseti_zarr.daemon.web.hub import Hall
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 """What a browser may call this server: a name that leads here from elsewhere is refused."""
@@ -32,17 +29,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/chart.js": ("chart.js", "text/javascript; charset=utf-8"),
-    "/parts.js": ("parts.js", "text/javascript; charset=utf-8"),
-    "/runs.js": ("runs.js", "text/javascript; charset=utf-8"),
-    "/words.js": ("words.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
-
 BEAT_S = 10.0
 """Seconds between two signs of life to a reader to whom nothing is new."""
 
@@ -58,23 +44,6 @@ _ERROR_HEADERS: dict[int, dict[str, str]] = {
 }
 
 _FOREIGN = frozenset({"cross-site", "same-site"})
-
-
-@dataclass(frozen=True)
-class PageFile:
-    """A file of the page, as it is sent."""
-
-    content: bytes
-    kind: str
-
-
-def load_files() -> dict[str, PageFile]:
-    """Read the page's files, by their path in the URL."""
-    folder = resources.files("panoseti_zarr.daemon.web") / "static"
-    loaded = {}
-    for path, (name, kind) in _FILES.items():
-        loaded[path] = PageFile((folder / name).read_bytes(), kind)
-    return loaded
 
 
 class Page(RequestHandler):

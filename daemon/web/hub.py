@@ -7,8 +7,8 @@ import secrets
 import time
 from pathlib import Path
 
+from panoseti_zarr.daemon.web.assets import PageFile, load_files
 from panoseti_zarr.daemon.web.disk_threads import in_thread
-from panoseti_zarr.daemon.web.handlers import PageFile, load_files
 from panoseti_zarr.daemon.web.quicklook_images import Pictures, list_pictures, read_picture
 from panoseti_zarr.daemon.web.versioned_view import Board
 

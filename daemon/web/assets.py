@@ -1,0 +1,34 @@
+"""The page's own files, read once from the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/chart.js": ("chart.js", "text/javascript; charset=utf-8"),
+    "/parts.js": ("parts.js", "text/javascript; charset=utf-8"),
+    "/runs.js": ("runs.js", "text/javascript; charset=utf-8"),
+    "/words.js": ("words.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A file of the page, as it is sent."""
+
+    content: bytes
+    kind: str
+
+
+def load_files() -> dict[str, PageFile]:
+    """Read the page's files, by their path in the URL."""
+    folder = resources.files("panoseti_zarr.daemon.web") / "static"
+    loaded = {}
+    for path, (name, kind) in _FILES.items():
+        loaded[path] = PageFile((folder / name).read_bytes(), kind)
+    return loaded
