@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import tensorstore
 
-from panoseti_zarr.io.allocator import keep_freed_memory
-from panoseti_zarr.io.buffers import scratch
-from panoseti_zarr.io.durable import sync_file
+from panoseti_zarr.io.fs.durable import sync_file
+from panoseti_zarr.io.fs.malloc import keep_freed_memory
+from panoseti_zarr.io.fs.scratch import scratch
 
 keep_freed_memory()
 

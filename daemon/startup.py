@@ -18,7 +18,7 @@ from panoseti_zarr.daemon.status.lock import service_lock
 from panoseti_zarr.daemon.status.requests import REQUESTS_NAME
 from panoseti_zarr.daemon.watch.mounts import mount_of
 from panoseti_zarr.errors import ConfigError, InputError, TransientIOError
-from panoseti_zarr.io.durable import ensure_directory
+from panoseti_zarr.io.fs.durable import ensure_directory
 
 if TYPE_CHECKING:
     from panoseti_zarr.daemon.report.systemd import Notifier

@@ -18,7 +18,7 @@ from panoseti_zarr.core.credentials import without_user_info
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.records import Root, Run, Stream, StreamStatus, VerifyStatus
 from panoseti_zarr.errors import InputError
-from panoseti_zarr.io.steps import reached
+from panoseti_zarr.io.fs.failpoints import reached
 
 SNAPSHOT_NAME = "status.json"
 SCHEMA_VERSION = 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus, VerifyStatus
-from panoseti_zarr.io.steps import reached
+from panoseti_zarr.io.fs.failpoints import reached
 
 LEDGER_NAME = "ledger.sqlite3"
 LEDGER_VERSION = 2

@@ -46,7 +46,7 @@ def make_output_directory(path: Path, label: str) -> None:
         It cannot be made.
     """
     from panoseti_zarr.errors import InputError
-    from panoseti_zarr.io.durable import ensure_directory
+    from panoseti_zarr.io.fs.durable import ensure_directory
 
     try:
         ensure_directory(path)

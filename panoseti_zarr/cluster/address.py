@@ -16,7 +16,7 @@ from panoseti_zarr.cluster.dask_client import Contact, DaskExecutor
 from panoseti_zarr.cluster.executor import Tell, tell_nobody
 from panoseti_zarr.config import TlsConfig
 from panoseti_zarr.errors import ConfigError, TransientIOError
-from panoseti_zarr.io.durable import replace_file
+from panoseti_zarr.io.fs.durable import replace_file
 
 
 def connect(scheduler: str, tls: TlsConfig, *, tell: Tell = tell_nobody) -> DaskExecutor:

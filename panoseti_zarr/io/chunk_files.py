@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.codecs import PieceCodec
-from panoseti_zarr.io.durable import start_writing, write_all
+from panoseti_zarr.io.fs.durable import start_writing, write_all
 from panoseti_zarr.io.zarr_metadata import INDEX_CODECS, Json
 
 _NONE = (1 << 64) - 1

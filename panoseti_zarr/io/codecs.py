@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numcodecs import Blosc, GZip, Zstd, blosc
 
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.allocator import keep_freed_memory
+from panoseti_zarr.io.fs.malloc import keep_freed_memory
 from panoseti_zarr.io.zarr_metadata import Json
 
 # Here, because every process that works on chunks comes by: commands, service, workers.

@@ -14,7 +14,7 @@ from panoseti_zarr.core.append import ChunkPlan, Segment
 from panoseti_zarr.core.headers import HeaderDecoder
 from panoseti_zarr.core.times import times_and_quality
 from panoseti_zarr.errors import InvariantError, SourceChangedError
-from panoseti_zarr.io.buffers import scratch
+from panoseti_zarr.io.fs.scratch import scratch
 from panoseti_zarr.io.listing import identity_of
 from panoseti_zarr.io.reader import open_source
 from panoseti_zarr.model import FrameLayout, Product, array_specs, header_specs

@@ -24,7 +24,7 @@ from panoseti_zarr.core.housekeeping import (
     parse_line,
 )
 from panoseti_zarr.errors import CorruptDataError, SourceChangedError
-from panoseti_zarr.io.durable import sync_directory, sync_file
+from panoseti_zarr.io.fs.durable import sync_directory, sync_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

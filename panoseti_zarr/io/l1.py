@@ -30,9 +30,9 @@ from panoseti_zarr.core.statistics import (
 from panoseti_zarr.core.tally import NO_TALLY
 from panoseti_zarr.core.windows import WindowFinder, Windows, first_window, position_windows
 from panoseti_zarr.errors import declared_errors
-from panoseti_zarr.io.buffers import scratch
 from panoseti_zarr.io.chunk_files import new_chunk, staged_path
-from panoseti_zarr.io.durable import sync_file
+from panoseti_zarr.io.fs.durable import sync_file
+from panoseti_zarr.io.fs.scratch import scratch
 from panoseti_zarr.io.l1_baseline import (
     BaselineFiles,
     Sample,

@@ -23,7 +23,7 @@ from panoseti_zarr.errors import (
     is_missing,
 )
 from panoseti_zarr.io.chunk_files import staged_path
-from panoseti_zarr.io.durable import (
+from panoseti_zarr.io.fs.durable import (
     ensure_directory,
     finish_swap,
     remove_tree,
@@ -33,9 +33,9 @@ from panoseti_zarr.io.durable import (
     walk_up,
     write_file,
 )
+from panoseti_zarr.io.fs.failpoints import reached
+from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.l1_metadata import BASELINE, is_l1_store
-from panoseti_zarr.io.lock import store_lock
-from panoseti_zarr.io.steps import reached
 from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, chunk_path, encode, root_document
 
 

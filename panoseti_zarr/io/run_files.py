@@ -17,7 +17,7 @@ from typing import Any
 
 from panoseti_zarr.core.credentials import without_secrets, without_secrets_in_text
 from panoseti_zarr.errors import InputError
-from panoseti_zarr.io.durable import (
+from panoseti_zarr.io.fs.durable import (
     ensure_directory,
     finish_swap,
     open_directory,

@@ -22,7 +22,7 @@ from panoseti_zarr.errors import (
     TransientIOError,
 )
 from panoseti_zarr.io.chunk_files import staged_path
-from panoseti_zarr.io.durable import (
+from panoseti_zarr.io.fs.durable import (
     finish_swap,
     make_directories,
     open_directory,
@@ -33,9 +33,9 @@ from panoseti_zarr.io.durable import (
     sync_tree,
     write_file,
 )
+from panoseti_zarr.io.fs.failpoints import reached
+from panoseti_zarr.io.fs.locks import lock_directory, staging_lock, store_lock
 from panoseti_zarr.io.l0_metadata import L0State, parse_state
-from panoseti_zarr.io.lock import lock_directory, staging_lock, store_lock
-from panoseti_zarr.io.steps import reached
 from panoseti_zarr.io.tasks import StagedChunk
 from panoseti_zarr.io.zarr_metadata import (
     ZARR_JSON,

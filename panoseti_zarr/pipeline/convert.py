@@ -11,7 +11,7 @@ from threading import Event
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import CorruptDataError, InputError, InvariantError, TransientIOError
-from panoseti_zarr.io.durable import ensure_directory
+from panoseti_zarr.io.fs.durable import ensure_directory
 from panoseti_zarr.io.listing import RunListing
 from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.append import Commit

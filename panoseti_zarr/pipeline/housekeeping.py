@@ -14,9 +14,9 @@ from typing import Any
 
 from panoseti_zarr.core.names import check_run_name
 from panoseti_zarr.errors import CorruptDataError, declared_errors
-from panoseti_zarr.io.durable import ensure_directory
+from panoseti_zarr.io.fs.durable import ensure_directory
+from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.housekeeping import write_table
-from panoseti_zarr.io.lock import store_lock
 from panoseti_zarr.io.run_files import (
     SideFile,
     has_copies,

@@ -9,7 +9,7 @@ from typing import Any
 
 from panoseti_zarr.core.times import iso_time
 from panoseti_zarr.errors import InputError, declared_errors
-from panoseti_zarr.io.durable import ensure_directory, replace_file
+from panoseti_zarr.io.fs.durable import ensure_directory, replace_file
 from panoseti_zarr.model import Quality
 from panoseti_zarr.quicklook.survey import survey
 from panoseti_zarr.quicklook.survey_pulses import PulseLook

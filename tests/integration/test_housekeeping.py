@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from panoseti_zarr.cli.app import app
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreLockedError
 from panoseti_zarr.io import housekeeping as hk
-from panoseti_zarr.io.lock import store_lock
+from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.run_files import MANIFEST
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.pipeline.housekeeping import (

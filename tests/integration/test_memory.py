@@ -9,14 +9,14 @@ import threading
 import numpy as np
 import pytest
 
-from panoseti_zarr.io.allocator import keep_freed_memory
-from panoseti_zarr.io.buffers import scratch
+from panoseti_zarr.io.fs.malloc import keep_freed_memory
+from panoseti_zarr.io.fs.scratch import scratch
 
 FAULTS = """
 import resource, sys
 import numpy as np
 if sys.argv[1] == "kept":
-    from panoseti_zarr.io.allocator import keep_freed_memory
+    from panoseti_zarr.io.fs.malloc import keep_freed_memory
     keep_freed_memory()
 def touch():
     np.empty(3 << 20, np.uint8).fill(1)

@@ -26,7 +26,7 @@ from panoseti_zarr.daemon.state.events import L1Ended
 from panoseti_zarr.daemon.state.instructions import StartL1
 from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import PanosetiZarrError
-from panoseti_zarr.io import steps
+from panoseti_zarr.io.fs import failpoints as steps
 from panoseti_zarr.io.growing import GrowingRun
 from panoseti_zarr.io.listing import list_run
 from panoseti_zarr.pipeline.append import Commit, Order

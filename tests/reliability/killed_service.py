@@ -7,7 +7,7 @@ import os
 import signal
 
 from panoseti_zarr.cli.app import main
-from panoseti_zarr.io import steps
+from panoseti_zarr.io.fs import failpoints as steps
 
 KILL_AT = os.environ.get("KILL_AT", "").split()
 

@@ -32,7 +32,7 @@ L1_MUTANTS = (
     left_out("an L1 store built in its place", BUILDER,
              'self.new_path = path.with_name(f".{path.name}.new")', CRASH_ANEW,
              "self.new_path = path"),
-    left_out("an L1 store not exchanged but moved in", "panoseti_zarr/io/durable.py",
+    left_out("an L1 store not exchanged but moved in", "panoseti_zarr/io/fs/durable.py",
              "        _exchange(new, place)\n", ORDER_ANEW,
              "        raise OSError(errno.ENOSYS, '')\n"),
     # What is synced.
@@ -43,11 +43,11 @@ L1_MUTANTS = (
     left_out("an L1 store's staged chunks not synced", "panoseti_zarr/io/l1.py",
              "            sync_file(staged_path(folder, path))\n", ORDER_NEW,
              "            pass\n"),
-    left_out("L1_DIR not synced before the old store is removed", "panoseti_zarr/io/durable.py",
+    left_out("L1_DIR not synced before the old store is removed", "panoseti_zarr/io/fs/durable.py",
              '    sync_directory(place.parent)\n    reached("swap.durable")\n', ORDER_ANEW,
              '    reached("swap.durable")\n'),
     left_out("a killed exchange not durable before the old store is swept",
-             "panoseti_zarr/io/durable.py",
+             "panoseti_zarr/io/fs/durable.py",
              "    sync_directory(place.parent)\n    for path in there:\n", ORDER_CRASHED,
              "    for path in there:\n"),
     # What is checked.
@@ -71,7 +71,7 @@ L1_MUTANTS = (
              "        finish_swap(self.path, *self._hidden)\n", CRASH_NEW, "        pass\n"),
     left_out("what lies beside an L1 store that matches not swept", JOBS,
              "            finish_killed(l1_path)\n", CRASH_ANEW),
-    left_out("an old L1 store that was put aside not put back", "panoseti_zarr/io/durable.py",
+    left_out("an old L1 store that was put aside not put back", "panoseti_zarr/io/fs/durable.py",
              "        there.pop(0).rename(place)\n",
              f"{STORE_TESTS}::test_store_that_was_set_aside_comes_back", "        pass\n"),
     # The service's own files.

@@ -11,7 +11,7 @@ from nights import document
 from stores import chunk_digests, read_arrays
 
 from panoseti_zarr.daemon.state.events import Outcome
-from panoseti_zarr.io.steps import L1_STEPS, SWAP_STEPS
+from panoseti_zarr.io.fs.failpoints import L1_STEPS, SWAP_STEPS
 from panoseti_zarr.pipeline.subtract import l1_matches
 
 BEFORE_SWAP = tuple(step for step in L1_STEPS if step != "l1.done")

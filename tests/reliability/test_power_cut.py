@@ -11,8 +11,8 @@ from stores import ingest
 from subtractions import read_files
 from traces import kill_at_sync, require_strace
 
-from panoseti_zarr.io.durable import sync_directory, sync_tree
-from panoseti_zarr.io.steps import L0_STEPS
+from panoseti_zarr.io.fs.durable import sync_directory, sync_tree
+from panoseti_zarr.io.fs.failpoints import L0_STEPS
 
 CREATE = [(step, 0) for step in L0_STEPS if step.startswith("create.")]
 COMMIT = [step for step in L0_STEPS if step.startswith("commit.")]

@@ -23,9 +23,9 @@ from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.status.document import read_snapshot
 from panoseti_zarr.daemon.status.ledger import LEDGER_NAME, Ledger
 from panoseti_zarr.daemon.status.requests import REQUESTS_NAME
+from panoseti_zarr.io.fs.failpoints import SERVICE_STEPS
 from panoseti_zarr.io.l0_metadata import read_state
 from panoseti_zarr.io.simulate import StreamPlan
-from panoseti_zarr.io.steps import SERVICE_STEPS
 
 SEED = 20240726
 KILLED_SERVICE = Path(__file__).with_name("killed_service.py")

@@ -37,7 +37,7 @@ def write_stderr(n_bytes):
 
 def hold_tasks(directory):
     """Have each chunk task of this process wait, once it has read, until a file is there."""
-    from panoseti_zarr.io import steps
+    from panoseti_zarr.io.fs import failpoints as steps
 
     def wait(step):
         if step == "chunk.read":

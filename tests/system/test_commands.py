@@ -12,7 +12,7 @@ import pytest
 from disks import memory_disk
 from waiting import PATIENCE_S
 
-from panoseti_zarr.io.lock import store_lock
+from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.io.simulate.defects import CutTail
 

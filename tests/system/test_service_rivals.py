@@ -12,7 +12,7 @@ from stores import assert_same_store, ingest
 from waiting import PATIENCE_S
 
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.lock import store_lock
+from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.simulate import StreamPlan
 
 pytestmark = pytest.mark.slow

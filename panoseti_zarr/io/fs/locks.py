@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from panoseti_zarr.errors import StoreLockedError, TransientIOError, one_line
-from panoseti_zarr.io.durable import open_directory
+from panoseti_zarr.io.fs.durable import open_directory
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Files and file systems: durable writes, locks, failpoints, memory."""
