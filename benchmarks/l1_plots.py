@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, PffToZarrConfig
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.pipeline.ingest import ingest_stream
 from panoseti_zarr.pipeline.subtract import make_l1
 

@@ -31,7 +31,7 @@ from panoseti_zarr.daemon.watch.output_check import look_at_outputs
 from panoseti_zarr.daemon.watch.root_scan import list_root
 from panoseti_zarr.daemon.watch.run_scan import as_fields, look_at_run
 from panoseti_zarr.errors import PanosetiZarrError
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.model import PRODUCTS, StreamKey
 
 L1_PIXEL_BYTES = 4

@@ -7,8 +7,8 @@ from threading import Event
 from stores import SMALL_CHUNKS, frame_files, ingest
 
 from panoseti_zarr.cluster import InProcessExecutor
-from panoseti_zarr.io.growing import GrowingRun
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
+from panoseti_zarr.io.pff.live import GrowingRun
 from panoseti_zarr.pipeline.append import Order
 from panoseti_zarr.pipeline.follow import follow_stream
 

@@ -9,7 +9,7 @@ import zarr
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.pipeline.ingest import ingest_stream
 
 SMALL_CHUNKS = PffToZarrConfig(time_chunk=64)

@@ -21,7 +21,7 @@ from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.daemon.watch.run_scan import stream_digest
 from panoseti_zarr.errors import CorruptDataError, TransientIOError
-from panoseti_zarr.io.listing import RunListing, list_run
+from panoseti_zarr.io.pff.listing import RunListing, list_run
 from panoseti_zarr.model import TIME_MISSING_NS, StreamKey
 from panoseti_zarr.pipeline.append import Commit, Order
 from panoseti_zarr.pipeline.follow import follow_stream

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from panoseti_zarr.config import DaemonConfig
-from panoseti_zarr.io.growing import GrowingRun
+from panoseti_zarr.io.pff.live import GrowingRun
 
 _N_REMEMBERED = 64
 """Runs. One that is forgotten is read again once where it was committed; nothing else is lost."""

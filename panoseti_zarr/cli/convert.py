@@ -21,7 +21,7 @@ from panoseti_zarr.core.words import count, format_size
 if TYPE_CHECKING:
     from panoseti_zarr.cluster import Executor
     from panoseti_zarr.config import Config
-    from panoseti_zarr.io.listing import RunListing
+    from panoseti_zarr.io.pff.listing import RunListing
     from panoseti_zarr.model import StreamKey
     from panoseti_zarr.pipeline.append import Commit
     from panoseti_zarr.pipeline.convert import StreamOutcome
@@ -50,7 +50,7 @@ def convert(
     changes nothing when all is done.
     """
     from panoseti_zarr.cluster import SharedPlaces, make_executor
-    from panoseti_zarr.io.listing import list_run
+    from panoseti_zarr.io.pff.listing import list_run
 
     settings = read_config(config)
     listing = list_run(obs)
@@ -79,7 +79,7 @@ def convert_with_progress(
     listing: RunListing, l0_dir: Path, config: Config, executor: Executor
 ) -> list[StreamOutcome]:
     """Convert a run with a bar a stream on a terminal, and say on stderr what is wrong with it."""
-    from panoseti_zarr.io.listing import describe_refused
+    from panoseti_zarr.io.pff.listing import describe_refused
     from panoseti_zarr.pipeline.convert import convert_run
 
     for line in describe_refused(listing):

@@ -43,7 +43,7 @@ def run(
     And the table of its housekeeping, and copies of its JSON and logs, as ``housekeeping`` does.
     """
     from panoseti_zarr.cluster import SharedPlaces, make_executor
-    from panoseti_zarr.io.listing import list_run
+    from panoseti_zarr.io.pff.listing import list_run
 
     settings = read_config(config)
     listing = list_run(obs)

@@ -27,7 +27,7 @@ from panoseti_zarr.io.fs.durable import (
     write_file,
 )
 from panoseti_zarr.io.housekeeping import HK_NAME
-from panoseti_zarr.io.reader import pread
+from panoseti_zarr.io.pff.source import pread
 
 MANIFEST = "_manifest.json"
 FILES_FORMAT = "panoseti-zarr-files"

@@ -12,7 +12,7 @@ from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import CorruptDataError, InputError, InvariantError, TransientIOError
 from panoseti_zarr.io.fs.durable import ensure_directory
-from panoseti_zarr.io.listing import RunListing
+from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.append import Commit
 from panoseti_zarr.pipeline.ingest import IngestResult, ingest_stream

@@ -18,7 +18,7 @@ from panoseti_zarr.core.names import (
 )
 from panoseti_zarr.daemon.watch.root_scan import list_root
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.listing import describe_refused, list_run
+from panoseti_zarr.io.pff.listing import describe_refused, list_run
 from panoseti_zarr.model import StreamKey
 
 BYTES_OF_A_PIXEL = {product: pixel_bytes(product) // side**2

@@ -19,7 +19,7 @@ from panoseti_zarr.cluster.address import read_scheduler_file, write_scheduler_f
 from panoseti_zarr.cluster.scratch import PREFIX, scratch_directory
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import ConfigError, CorruptDataError, TransientIOError
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.pipeline.ingest import ingest_stream
 

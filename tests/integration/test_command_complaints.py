@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from panoseti_zarr.cli.app import COMMANDS, app
 from panoseti_zarr.cli.console import make_output_directory
 from panoseti_zarr.errors import InputError
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
+from panoseti_zarr.io.pff.summary import describe_stream
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
-from panoseti_zarr.io.summary import describe_stream
 
 
 def test_two_files_of_one_seqno_still_have_their_frames(tmp_path: Path):

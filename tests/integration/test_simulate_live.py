@@ -24,7 +24,7 @@ from panoseti_zarr.cli.simulate import simulate
 from panoseti_zarr.cluster.in_process import InProcessExecutor
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import ConfigError, InputError, PanosetiZarrError
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.simulate import (
     RunPlan,
     StreamPlan,

@@ -26,7 +26,7 @@ from panoseti_zarr.cli.verify import verify
 from panoseti_zarr.cluster.in_process import InProcessExecutor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import InputError, TransientIOError
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.verify import verify_store
 from panoseti_zarr.io.verify.report import Difference
 from panoseti_zarr.model import PRODUCTS, Quality, StreamKey

@@ -27,8 +27,8 @@ from panoseti_zarr.daemon.state.instructions import StartL1
 from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io.fs import failpoints as steps
-from panoseti_zarr.io.growing import GrowingRun
-from panoseti_zarr.io.listing import list_run
+from panoseti_zarr.io.pff.listing import list_run
+from panoseti_zarr.io.pff.live import GrowingRun
 from panoseti_zarr.pipeline.append import Commit, Order
 from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream

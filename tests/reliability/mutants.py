@@ -22,7 +22,7 @@ from mutant import HERE, PACKAGES, ROOT, Mutant, apply, left_out
 
 STORE, TASKS = "panoseti_zarr/io/store.py", "panoseti_zarr/io/tasks.py"
 LOCK, DURABLE = "panoseti_zarr/io/fs/locks.py", "panoseti_zarr/io/fs/durable.py"
-FRAMES, APPEND = "panoseti_zarr/io/frames.py", "panoseti_zarr/core/append.py"
+FRAMES, APPEND = "panoseti_zarr/io/pff/frames.py", "panoseti_zarr/core/append.py"
 INGEST, FLOW = "panoseti_zarr/pipeline/append.py", "panoseti_zarr/pipeline/flow.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from panoseti_zarr.errors import TransientIOError
-from panoseti_zarr.io.run_config import MAX_FILE_BYTES, max_file_bytes, read_run_config
+from panoseti_zarr.io.pff.run_config import MAX_FILE_BYTES, max_file_bytes, read_run_config
 
 
 @pytest.mark.parametrize(

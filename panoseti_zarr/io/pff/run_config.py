@@ -10,7 +10,7 @@ from typing import Any
 
 from panoseti_zarr.core.credentials import without_secrets
 from panoseti_zarr.errors import SourceChangedError, TransientIOError, declared_errors
-from panoseti_zarr.io.reader import open_source
+from panoseti_zarr.io.pff.source import open_source
 
 MAX_FILE_BYTES = 16 * 1024
 """Larger files are recorded by size and sha256 alone."""

@@ -16,8 +16,8 @@ from panoseti_zarr.core.append import CommittedSource
 from panoseti_zarr.core.growth import Growth, count_certain_frames, count_readable_files
 from panoseti_zarr.core.pff import HEADER_END, find_layout, parse_header
 from panoseti_zarr.errors import CorruptDataError, SourceChangedError
-from panoseti_zarr.io.listing import FrameFile, RunListing
-from panoseti_zarr.io.reader import (
+from panoseti_zarr.io.pff.listing import FrameFile, RunListing
+from panoseti_zarr.io.pff.source import (
     MeasuredStream,
     check_order,
     files_now,

@@ -15,8 +15,8 @@ from panoseti_zarr.core.headers import HeaderDecoder
 from panoseti_zarr.core.times import times_and_quality
 from panoseti_zarr.errors import InvariantError, SourceChangedError
 from panoseti_zarr.io.fs.scratch import scratch
-from panoseti_zarr.io.listing import identity_of
-from panoseti_zarr.io.reader import open_source
+from panoseti_zarr.io.pff.listing import identity_of
+from panoseti_zarr.io.pff.source import open_source
 from panoseti_zarr.model import FrameLayout, Product, array_specs, header_specs
 
 Arrays = dict[str, npt.NDArray[Any]]

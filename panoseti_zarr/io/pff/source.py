@@ -17,7 +17,7 @@ from panoseti_zarr.errors import (
     SourceChangedError,
     from_os_error,
 )
-from panoseti_zarr.io.listing import FrameFile, RunListing, list_run
+from panoseti_zarr.io.pff.listing import FrameFile, RunListing, list_run
 from panoseti_zarr.model import PRODUCTS, SourceFile, StreamKey
 
 

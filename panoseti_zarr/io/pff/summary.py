@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from panoseti_zarr.core.append import ChunkPlan, Segment
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.frames import FrameReader
-from panoseti_zarr.io.listing import RunListing
-from panoseti_zarr.io.reader import measure_stream
+from panoseti_zarr.io.pff.frames import FrameReader
+from panoseti_zarr.io.pff.listing import RunListing
+from panoseti_zarr.io.pff.source import measure_stream
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, SourceFile, StreamKey
 
 _LOOK_FRAMES = 1000
