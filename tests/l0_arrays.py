@@ -10,7 +10,7 @@ import tensorstore
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.l0_metadata import new_documents
-from panoseti_zarr.io.zarr_metadata import encode, resized, root_document
+from panoseti_zarr.io.zarr3.metadata import encode, resized, root_document
 from panoseti_zarr.model import PRODUCTS, array_specs
 
 RUN = "obs_Test.start_2024-07-25T04:34:06Z.runtype_sci-data.pffd"

@@ -15,7 +15,7 @@ from zarr.storage import LocalStore, WrapperStore
 
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
 from panoseti_zarr.io.store_root import parse_root
-from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json
+from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json
 
 _HEADERS = "headers/"
 

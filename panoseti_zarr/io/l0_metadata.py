@@ -11,7 +11,7 @@ from typing import Any
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.append import CommittedSource
 from panoseti_zarr.errors import InputError, TransientIOError, is_missing
-from panoseti_zarr.io.zarr_metadata import (
+from panoseti_zarr.io.zarr3.metadata import (
     ZARR_JSON,
     Json,
     array_attributes,

@@ -30,7 +30,6 @@ from panoseti_zarr.core.statistics import (
 from panoseti_zarr.core.tally import NO_TALLY
 from panoseti_zarr.core.windows import WindowFinder, Windows, first_window, position_windows
 from panoseti_zarr.errors import declared_errors
-from panoseti_zarr.io.chunk_files import new_chunk, staged_path
 from panoseti_zarr.io.fs.durable import sync_file
 from panoseti_zarr.io.fs.scratch import scratch
 from panoseti_zarr.io.l1_baseline import (
@@ -54,6 +53,7 @@ from panoseti_zarr.io.l1_job import (
 )
 from panoseti_zarr.io.l1_metadata import PIXEL_DTYPE
 from panoseti_zarr.io.l1_store import StagedL1Chunk, copy_chunks, new_attempt
+from panoseti_zarr.io.zarr3.shards import new_chunk, staged_path
 
 Ints = npt.NDArray[np.integer]
 Int64 = npt.NDArray[np.int64]

@@ -19,10 +19,10 @@ from panoseti_zarr.core.masks import (
     swap_quarters,
 )
 from panoseti_zarr.errors import declared_errors
-from panoseti_zarr.io.chunk_files import ChunkLayout, ChunkReader, open_chunk
 from panoseti_zarr.io.fs.scratch import scratch
 from panoseti_zarr.io.l1_metadata import PIXEL_DTYPE
-from panoseti_zarr.io.zarr_metadata import Json, chunk_path
+from panoseti_zarr.io.zarr3.metadata import Json, chunk_path
+from panoseti_zarr.io.zarr3.shards import ChunkLayout, ChunkReader, open_chunk
 from panoseti_zarr.model import PRODUCTS, HeaderForm, Product
 
 Ints = npt.NDArray[np.integer]

@@ -13,7 +13,7 @@ from panoseti_zarr import __version__
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.l0_metadata import L0State
-from panoseti_zarr.io.zarr_metadata import (
+from panoseti_zarr.io.zarr3.metadata import (
     ZARR_JSON,
     Json,
     array_document,

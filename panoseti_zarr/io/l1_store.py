@@ -22,7 +22,6 @@ from panoseti_zarr.errors import (
     TransientIOError,
     is_missing,
 )
-from panoseti_zarr.io.chunk_files import staged_path
 from panoseti_zarr.io.fs.durable import (
     ensure_directory,
     finish_swap,
@@ -36,7 +35,8 @@ from panoseti_zarr.io.fs.durable import (
 from panoseti_zarr.io.fs.failpoints import reached
 from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.l1_metadata import BASELINE, is_l1_store
-from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, chunk_path, encode, root_document
+from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json, chunk_path, encode, root_document
+from panoseti_zarr.io.zarr3.shards import staged_path
 
 
 @dataclass(frozen=True)

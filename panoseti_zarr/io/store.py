@@ -21,7 +21,6 @@ from panoseti_zarr.errors import (
     StoreLockedError,
     TransientIOError,
 )
-from panoseti_zarr.io.chunk_files import staged_path
 from panoseti_zarr.io.fs.durable import (
     finish_swap,
     make_directories,
@@ -37,7 +36,7 @@ from panoseti_zarr.io.fs.failpoints import reached
 from panoseti_zarr.io.fs.locks import lock_directory, staging_lock, store_lock
 from panoseti_zarr.io.l0_metadata import L0State, parse_state
 from panoseti_zarr.io.tasks import StagedChunk
-from panoseti_zarr.io.zarr_metadata import (
+from panoseti_zarr.io.zarr3.metadata import (
     ZARR_JSON,
     Json,
     chunk_path,
@@ -45,6 +44,7 @@ from panoseti_zarr.io.zarr_metadata import (
     resized,
     root_document,
 )
+from panoseti_zarr.io.zarr3.shards import staged_path
 
 STAGING = ".staging"
 

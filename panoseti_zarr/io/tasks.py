@@ -23,11 +23,11 @@ from panoseti_zarr.errors import (
     TransientIOError,
     declared_errors,
 )
-from panoseti_zarr.io.chunk_files import ChunkLayout, new_chunk, open_chunk, staged_path
 from panoseti_zarr.io.fs.durable import sync_file
 from panoseti_zarr.io.fs.failpoints import reached
 from panoseti_zarr.io.pff.frames import IMAGES, FrameReader, segment_layout
-from panoseti_zarr.io.zarr_metadata import ZARR_JSON, Json, chunk_path
+from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json, chunk_path
+from panoseti_zarr.io.zarr3.shards import ChunkLayout, new_chunk, open_chunk, staged_path
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS
 
 _RUN_BYTES = 4 << 20

@@ -27,7 +27,6 @@ from panoseti_zarr.core.append import (
 )
 from panoseti_zarr.core.names import parse_run_name
 from panoseti_zarr.errors import StopRequestedError
-from panoseti_zarr.io.chunk_files import ChunkLayout
 from panoseti_zarr.io.fs.failpoints import reached
 from panoseti_zarr.io.l0_metadata import (
     L0_FORMAT,
@@ -41,7 +40,8 @@ from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.io.pff.run_config import read_run_config
 from panoseti_zarr.io.store import L0Writer
 from panoseti_zarr.io.tasks import ChunkJob, StagedChunk, compare_chunk, write_chunk
-from panoseti_zarr.io.zarr_metadata import Json
+from panoseti_zarr.io.zarr3.metadata import Json
+from panoseti_zarr.io.zarr3.shards import ChunkLayout
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, SourceFile, StreamKey
 from panoseti_zarr.pipeline.flow import run_in_order
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.chunk_files import new_chunk, open_chunk
 from panoseti_zarr.io.l0_metadata import new_documents
-from panoseti_zarr.io.zarr_metadata import resized
+from panoseti_zarr.io.zarr3.metadata import resized
+from panoseti_zarr.io.zarr3.shards import new_chunk, open_chunk
 from panoseti_zarr.model import PRODUCTS
 
 CODECS = ("blosc-lz4", "zstd", "gzip", "none")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from panoseti_zarr.io.zarr_metadata import codec_chain
+from panoseti_zarr.io.zarr3.metadata import codec_chain
 
 
 def test_zstd_is_shuffled():

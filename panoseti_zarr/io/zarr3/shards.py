@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.codecs import PieceCodec
 from panoseti_zarr.io.fs.durable import start_writing, write_all
-from panoseti_zarr.io.zarr_metadata import INDEX_CODECS, Json
+from panoseti_zarr.io.zarr3.codecs import PieceCodec
+from panoseti_zarr.io.zarr3.metadata import INDEX_CODECS, Json
 
 _NONE = (1 << 64) - 1
 _INDEX_CODEC = PieceCodec.of(INDEX_CODECS)

@@ -1,6 +1,6 @@
 """The ``zarr.json`` documents of the stores (Zarr v3 core specification), as plain JSON objects.
 
-They say what the chunks are that `panoseti_zarr.io.chunk_files` writes; readers get all of them at
+They say what the chunks are that `panoseti_zarr.io.zarr3.shards` writes; readers get all of them at
 once through the consolidated metadata in the root.
 """
 

@@ -18,7 +18,7 @@ from numcodecs import Blosc, GZip, Zstd, blosc
 
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.fs.malloc import keep_freed_memory
-from panoseti_zarr.io.zarr_metadata import Json
+from panoseti_zarr.io.zarr3.metadata import Json
 
 # Here, because every process that works on chunks comes by: commands, service, workers.
 keep_freed_memory()
@@ -57,7 +57,7 @@ class PieceCodec:
         Raises
         ------
         CorruptDataError
-            They are not as `panoseti_zarr.io.zarr_metadata.codec_chain` makes them, or made them
+            They are not as `panoseti_zarr.io.zarr3.metadata.codec_chain` makes them, or made them
             (``zstd`` alone).
         """
         names = [codec["name"] for codec in codecs]

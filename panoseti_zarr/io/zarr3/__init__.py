@@ -1,0 +1,1 @@
+"""Zarr v3 on disk: documents, codecs, shards."""
