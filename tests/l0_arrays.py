@@ -9,7 +9,7 @@ import numpy as np
 import tensorstore
 
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.l0_metadata import new_documents
+from panoseti_zarr.io.l0.metadata import new_documents
 from panoseti_zarr.io.zarr3.metadata import encode, resized, root_document
 from panoseti_zarr.model import PRODUCTS, array_specs
 

@@ -17,7 +17,7 @@ from panoseti_zarr.daemon.state.events import Outcome, VerifyEnded
 from panoseti_zarr.daemon.state.instructions import StartVerify
 from panoseti_zarr.daemon.watch.run_scan import stream_digest
 from panoseti_zarr.errors import SourceChangedError, StopRequestedError, TransientIOError
-from panoseti_zarr.io.l0_metadata import L0State, read_state
+from panoseti_zarr.io.l0.metadata import L0State, read_state
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.verify import ChunkWork, Difference, compare_chunk, verify_store
 from panoseti_zarr.pipeline.flow import run_in_order

@@ -19,7 +19,7 @@ from panoseti_zarr.daemon.watch.output_check import look_at_outputs
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.daemon.watch.root_scan import RootListing
 from panoseti_zarr.errors import PanosetiZarrError, one_line
-from panoseti_zarr.io.l0_metadata import L0State, read_state
+from panoseti_zarr.io.l0.metadata import L0State, read_state
 from panoseti_zarr.io.pff.listing import FrameFile, RunListing, identity_of, list_run
 from panoseti_zarr.model import Identity, StreamKey
 from panoseti_zarr.pipeline.subtract import l1_matches

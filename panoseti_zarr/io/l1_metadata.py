@@ -12,7 +12,7 @@ import numpy as np
 from panoseti_zarr import __version__
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.errors import InputError
-from panoseti_zarr.io.l0_metadata import L0State
+from panoseti_zarr.io.l0.metadata import L0State
 from panoseti_zarr.io.zarr3.metadata import (
     ZARR_JSON,
     Json,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from panoseti_zarr.errors import InputError
-from panoseti_zarr.io.l0_metadata import L0_FORMAT, L0_FORMAT_VERSION
+from panoseti_zarr.io.l0.metadata import L0_FORMAT, L0_FORMAT_VERSION
 from panoseti_zarr.io.l1_metadata import L1_FORMAT, L1_FORMAT_VERSION
 from panoseti_zarr.io.zarr3.metadata import Json, damage_declared
 

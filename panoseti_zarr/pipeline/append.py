@@ -28,18 +28,18 @@ from panoseti_zarr.core.append import (
 from panoseti_zarr.core.names import parse_run_name
 from panoseti_zarr.errors import StopRequestedError
 from panoseti_zarr.io.fs.failpoints import reached
-from panoseti_zarr.io.l0_metadata import (
+from panoseti_zarr.io.l0.metadata import (
     L0_FORMAT,
     L0_FORMAT_VERSION,
     L0State,
     new_documents,
     source_entries,
 )
+from panoseti_zarr.io.l0.tasks import ChunkJob, StagedChunk, compare_chunk, write_chunk
+from panoseti_zarr.io.l0.writer import L0Writer
 from panoseti_zarr.io.pff.frames import IMAGES
 from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.io.pff.run_config import read_run_config
-from panoseti_zarr.io.store import L0Writer
-from panoseti_zarr.io.tasks import ChunkJob, StagedChunk, compare_chunk, write_chunk
 from panoseti_zarr.io.zarr3.metadata import Json
 from panoseti_zarr.io.zarr3.shards import ChunkLayout
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, SourceFile, StreamKey

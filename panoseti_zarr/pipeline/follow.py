@@ -14,9 +14,9 @@ from pathlib import Path
 
 from panoseti_zarr.core.growth import visible_stop
 from panoseti_zarr.core.names import store_name
+from panoseti_zarr.io.l0.writer import open_writer
 from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.io.pff.live import GrowingRun, check_grown
-from panoseti_zarr.io.store import open_writer
 from panoseti_zarr.model import SourceFile, StreamKey
 from panoseti_zarr.pipeline.append import Append, Order
 

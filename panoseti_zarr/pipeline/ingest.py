@@ -17,11 +17,11 @@ from threading import Event
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.names import store_name
+from panoseti_zarr.io.l0.writer import open_writer
 from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.io.pff.live import GrowingRun
 from panoseti_zarr.io.pff.run_config import max_file_bytes
 from panoseti_zarr.io.pff.source import check_unchanged, measure_stream
-from panoseti_zarr.io.store import open_writer
 from panoseti_zarr.model import SourceFile, StreamKey
 from panoseti_zarr.pipeline.append import Append, Commit, Order
 

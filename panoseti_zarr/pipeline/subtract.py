@@ -29,7 +29,7 @@ from panoseti_zarr.errors import (
     TransientIOError,
     declared_errors,
 )
-from panoseti_zarr.io.l0_metadata import L0State, read_state
+from panoseti_zarr.io.l0.metadata import L0State, read_state
 from panoseti_zarr.io.l1 import count_chunk, count_residuals, find_windows, subtract_chunk
 from panoseti_zarr.io.l1_baseline import (
     BaselineFiles,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.l0_metadata import new_documents
+from panoseti_zarr.io.l0.metadata import new_documents
 from panoseti_zarr.io.zarr3.metadata import resized
 from panoseti_zarr.io.zarr3.shards import new_chunk, open_chunk
 from panoseti_zarr.model import PRODUCTS

@@ -18,7 +18,7 @@ from stores import (
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import CorruptDataError, SourceChangedError
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.pff import live as growing_module
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 from panoseti_zarr.io.simulate.defects import BrokenHeader

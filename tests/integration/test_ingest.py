@@ -30,7 +30,7 @@ from panoseti_zarr.errors import (
     TransientIOError,
 )
 from panoseti_zarr.io.fs.locks import store_lock
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.pff.source import check_unchanged
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run

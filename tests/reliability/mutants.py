@@ -20,7 +20,7 @@ from follow_mutants import FOLLOW_MUTANTS
 from l1_mutants import L1_MUTANTS
 from mutant import HERE, PACKAGES, ROOT, Mutant, apply, left_out
 
-STORE, TASKS = "panoseti_zarr/io/store.py", "panoseti_zarr/io/tasks.py"
+STORE, TASKS = "panoseti_zarr/io/l0/writer.py", "panoseti_zarr/io/l0/tasks.py"
 LOCK, DURABLE = "panoseti_zarr/io/fs/locks.py", "panoseti_zarr/io/fs/durable.py"
 FRAMES, APPEND = "panoseti_zarr/io/pff/frames.py", "panoseti_zarr/core/append.py"
 INGEST, FLOW = "panoseti_zarr/pipeline/append.py", "panoseti_zarr/pipeline/flow.py"
@@ -162,7 +162,7 @@ L0_MUTANTS = (
              "        finish_swap(self._place, self._aside, self._hidden)\n",
              f"{FAULTS}::test_a_rebuild_that_fails_between_two_renames",
              "        remove_tree(self._aside)\n"),
-    left_out("chunks staged where no writer is", "panoseti_zarr/io/tasks.py",
+    left_out("chunks staged where no writer is", "panoseti_zarr/io/l0/tasks.py",
              "        os.mkdir(folder)\n",
              f"{INGEST_TESTS}::test_nothing_is_staged_without_a_writer",
              "        os.makedirs(folder)\n"),

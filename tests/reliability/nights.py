@@ -14,7 +14,7 @@ from reference_store import reference_arrays
 from stores import chunk_digests, frame_files, ingest, read_arrays
 
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 
 SETTINGS = PffToZarrConfig(**SMALL_CHUNKS)

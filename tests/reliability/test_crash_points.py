@@ -14,7 +14,7 @@ import panoseti_zarr
 from panoseti_zarr import daemon
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.fs.failpoints import L0_STEPS, L1_STEPS, SERVICE_STEPS, SWAP_STEPS
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 
 RECOVER = tuple(step for step in L0_STEPS if step.startswith("recover."))
 CHUNK = tuple(step for step in L0_STEPS if step.startswith("chunk."))

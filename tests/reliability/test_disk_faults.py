@@ -8,7 +8,7 @@ from processes import SMALL_CHUNKS, IngestProcess, assert_one_line, convert, hol
 from stores import ingest
 from traces import require_strace
 
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 
 CONFIG = "[pff_to_zarr]\ntime_chunk = 8\nmax_concurrent_writes = 1\n"
 

@@ -8,7 +8,7 @@ from stores import assert_equal_arrays, assert_same_store, ingest, read_arrays
 from test_crash_points import CHUNK, COMMIT, CREATE, RECOVER, moments
 
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 from panoseti_zarr.model import PRODUCTS
 

@@ -14,7 +14,7 @@ from stores import snapshot
 from subtractions import Subtraction
 from waiting import PATIENCE_S
 
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 
 SEED = 20240725

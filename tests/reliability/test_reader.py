@@ -23,7 +23,7 @@ from waiting import PATIENCE_S
 
 from panoseti_zarr import open_stream
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 
 READER = Path(__file__).with_name("reader_process.py")
 SETTINGS = PffToZarrConfig(time_chunk=4, max_concurrent_writes=1)

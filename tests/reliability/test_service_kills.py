@@ -24,7 +24,7 @@ from panoseti_zarr.daemon.status.document import read_snapshot
 from panoseti_zarr.daemon.status.ledger import LEDGER_NAME, Ledger
 from panoseti_zarr.daemon.status.requests import REQUESTS_NAME
 from panoseti_zarr.io.fs.failpoints import SERVICE_STEPS
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.simulate import StreamPlan
 
 SEED = 20240726

@@ -14,7 +14,7 @@ from waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.l0_metadata import read_state
+from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.pipeline.ingest import ingest_stream

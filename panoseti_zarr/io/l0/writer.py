@@ -34,8 +34,8 @@ from panoseti_zarr.io.fs.durable import (
 )
 from panoseti_zarr.io.fs.failpoints import reached
 from panoseti_zarr.io.fs.locks import lock_directory, staging_lock, store_lock
-from panoseti_zarr.io.l0_metadata import L0State, parse_state
-from panoseti_zarr.io.tasks import StagedChunk
+from panoseti_zarr.io.l0.metadata import L0State, parse_state
+from panoseti_zarr.io.l0.tasks import StagedChunk
 from panoseti_zarr.io.zarr3.metadata import (
     ZARR_JSON,
     Json,
