@@ -30,7 +30,7 @@ from panoseti_zarr.errors import (
     TransientIOError,
     from_os_error,
 )
-from panoseti_zarr.io.l1_store import finish_killed
+from panoseti_zarr.io.l1.builder import finish_killed
 from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
 

@@ -93,7 +93,7 @@ def _make_l1_stores(
     """
     from panoseti_zarr.core.names import l1_store_name
     from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
-    from panoseti_zarr.io.l1_store import finish_killed
+    from panoseti_zarr.io.l1.builder import finish_killed
     from panoseti_zarr.model import PRODUCTS
     from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.l0.metadata import L0_FORMAT, L0_FORMAT_VERSION
-from panoseti_zarr.io.l1_metadata import L1_FORMAT, L1_FORMAT_VERSION
+from panoseti_zarr.io.l1.metadata import L1_FORMAT, L1_FORMAT_VERSION
 from panoseti_zarr.io.zarr3.metadata import Json, damage_declared
 
 _LEVELS = {(L0_FORMAT, L0_FORMAT_VERSION): 0, (L1_FORMAT, L1_FORMAT_VERSION): 1}

@@ -30,8 +30,7 @@ from panoseti_zarr.errors import (
     declared_errors,
 )
 from panoseti_zarr.io.l0.metadata import L0State, read_state
-from panoseti_zarr.io.l1 import count_chunk, count_residuals, find_windows, subtract_chunk
-from panoseti_zarr.io.l1_baseline import (
+from panoseti_zarr.io.l1.baseline_files import (
     BaselineFiles,
     WindowBaseline,
     load_statistics,
@@ -39,15 +38,16 @@ from panoseti_zarr.io.l1_baseline import (
     remove_statistics,
     write_baseline,
 )
-from panoseti_zarr.io.l1_job import L1Job
-from panoseti_zarr.io.l1_metadata import (
+from panoseti_zarr.io.l1.builder import L1Builder, StagedL1Chunk, open_builder
+from panoseti_zarr.io.l1.job import L1Job
+from panoseti_zarr.io.l1.metadata import (
     image_document,
     l1_attributes,
     l1_documents,
     read_source,
     source_of,
 )
-from panoseti_zarr.io.l1_store import L1Builder, StagedL1Chunk, open_builder
+from panoseti_zarr.io.l1.tasks import count_chunk, count_residuals, find_windows, subtract_chunk
 from panoseti_zarr.model import PRODUCTS
 from panoseti_zarr.pipeline.flow import run_in_order
 

@@ -222,7 +222,7 @@ def test_chunk_too_large_for_blosc_as_float32_is_cut(tmp_path):
     arrays = stream("img8", 3)
     l0 = write_l0(tmp_path / "l0.zarr", "img8", arrays, time_chunk=8)
     root = json.loads((l0 / "zarr.json").read_text())
-    from panoseti_zarr.io.l1_metadata import image_document
+    from panoseti_zarr.io.l1.metadata import image_document
 
     document = root["consolidated_metadata"]["metadata"]["images"]
     document["chunk_grid"]["configuration"]["chunk_shape"] = [900_000, 32, 32]

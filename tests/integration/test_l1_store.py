@@ -22,7 +22,7 @@ from panoseti_zarr.errors import (
     TransientIOError,
 )
 from panoseti_zarr.io.fs.locks import store_lock
-from panoseti_zarr.io.l1 import subtract_chunk
+from panoseti_zarr.io.l1.tasks import subtract_chunk
 from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
 
 NAME = "x_L1.zarr"

@@ -2,7 +2,7 @@
 
 from mutant import HERE, Mutant, left_out
 
-BUILDER, SUBTRACT = "panoseti_zarr/io/l1_store.py", "panoseti_zarr/pipeline/subtract.py"
+BUILDER, SUBTRACT = "panoseti_zarr/io/l1/builder.py", "panoseti_zarr/pipeline/subtract.py"
 JOBS, LEDGER = "daemon/jobs/context.py", "daemon/status/ledger.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"
@@ -40,7 +40,7 @@ L1_MUTANTS = (
              "                sync_file(path)\n", ORDER_NEW, "                pass\n"),
     left_out("an L1 store's directories not synced", BUILDER,
              "        sync_directory(directory)\n", ORDER_NEW),
-    left_out("an L1 store's staged chunks not synced", "panoseti_zarr/io/l1.py",
+    left_out("an L1 store's staged chunks not synced", "panoseti_zarr/io/l1/tasks.py",
              "            sync_file(staged_path(folder, path))\n", ORDER_NEW,
              "            pass\n"),
     left_out("L1_DIR not synced before the old store is removed", "panoseti_zarr/io/fs/durable.py",

@@ -34,7 +34,7 @@ from panoseti_zarr.io.fs.durable import (
 )
 from panoseti_zarr.io.fs.failpoints import reached
 from panoseti_zarr.io.fs.locks import store_lock
-from panoseti_zarr.io.l1_metadata import BASELINE, is_l1_store
+from panoseti_zarr.io.l1.metadata import BASELINE, is_l1_store
 from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json, chunk_path, encode, root_document
 from panoseti_zarr.io.zarr3.shards import staged_path
 

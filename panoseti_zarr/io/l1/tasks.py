@@ -32,7 +32,7 @@ from panoseti_zarr.core.windows import WindowFinder, Windows, first_window, posi
 from panoseti_zarr.errors import declared_errors
 from panoseti_zarr.io.fs.durable import sync_file
 from panoseti_zarr.io.fs.scratch import scratch
-from panoseti_zarr.io.l1_baseline import (
+from panoseti_zarr.io.l1.baseline_files import (
     BaselineFiles,
     Sample,
     load_sample,
@@ -41,7 +41,8 @@ from panoseti_zarr.io.l1_baseline import (
     save_statistics,
     save_windows,
 )
-from panoseti_zarr.io.l1_job import (
+from panoseti_zarr.io.l1.builder import StagedL1Chunk, copy_chunks, new_attempt
+from panoseti_zarr.io.l1.job import (
     L1Job,
     as_frames,
     exchange_quarters,
@@ -51,8 +52,7 @@ from panoseti_zarr.io.l1_job import (
     read_boards,
     read_images,
 )
-from panoseti_zarr.io.l1_metadata import PIXEL_DTYPE
-from panoseti_zarr.io.l1_store import StagedL1Chunk, copy_chunks, new_attempt
+from panoseti_zarr.io.l1.metadata import PIXEL_DTYPE
 from panoseti_zarr.io.zarr3.shards import new_chunk, staged_path
 
 Ints = npt.NDArray[np.integer]

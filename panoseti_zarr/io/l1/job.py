@@ -20,7 +20,7 @@ from panoseti_zarr.core.masks import (
 )
 from panoseti_zarr.errors import declared_errors
 from panoseti_zarr.io.fs.scratch import scratch
-from panoseti_zarr.io.l1_metadata import PIXEL_DTYPE
+from panoseti_zarr.io.l1.metadata import PIXEL_DTYPE
 from panoseti_zarr.io.zarr3.metadata import Json, chunk_path
 from panoseti_zarr.io.zarr3.shards import ChunkLayout, ChunkReader, open_chunk
 from panoseti_zarr.model import PRODUCTS, HeaderForm, Product

@@ -18,7 +18,7 @@ from panoseti_zarr.core.statistics import Statistics, settle
 from panoseti_zarr.core.tally import Tally, TallySum
 from panoseti_zarr.core.windows import Windows
 from panoseti_zarr.errors import TransientIOError, declared_errors
-from panoseti_zarr.io.l1_metadata import BASELINE
+from panoseti_zarr.io.l1.metadata import BASELINE
 from panoseti_zarr.io.zarr3.metadata import Json, chunk_path
 from panoseti_zarr.io.zarr3.shards import new_chunk
 

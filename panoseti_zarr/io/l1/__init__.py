@@ -1,0 +1,1 @@
+"""Making an L1 store."""
