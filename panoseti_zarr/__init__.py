@@ -8,8 +8,8 @@ names that readers of ``pypff.zarr`` know.
 TYPE_CHECKING = False  # that of `typing` would have to be imported
 if TYPE_CHECKING:
     from panoseti_zarr.api import Run, baseline, convert, verify
-    from panoseti_zarr.io.pypff import open_pypff
-    from panoseti_zarr.io.stream import StreamDataset, open_stream
+    from panoseti_zarr.io.readers.dataset import StreamDataset, open_stream
+    from panoseti_zarr.io.readers.pypff import open_pypff
 
 __all__ = [
     "Run",
@@ -32,7 +32,8 @@ def __getattr__(name: str) -> object:
 
         return getattr(api, name)
     try:
-        from panoseti_zarr.io import pypff, stream  # noqa: PLC0415
+        from panoseti_zarr.io.readers import dataset as stream  # noqa: PLC0415
+        from panoseti_zarr.io.readers import pypff
     except ModuleNotFoundError as error:
         if error.name != "xarray":
             raise

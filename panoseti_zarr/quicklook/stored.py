@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from panoseti_zarr.core.names import l1_store_name
 from panoseti_zarr.errors import InputError, declared_errors
-from panoseti_zarr.io.store_root import parse_root
+from panoseti_zarr.io.readers.root import parse_root
 from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json, chunk_path, damage_declared
 from panoseti_zarr.io.zarr3.shards import ChunkLayout, open_chunk
 from panoseti_zarr.model import PRODUCTS, Product, StreamKey

@@ -15,8 +15,8 @@ from zarr.storage import LocalStore
 
 from panoseti_zarr import open_stream
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
-from panoseti_zarr.io import stream
-from panoseti_zarr.io.committed_store import CommittedStore
+from panoseti_zarr.io.readers import dataset as stream
+from panoseti_zarr.io.readers.snapshot_store import CommittedStore
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from panoseti_zarr.io.stream import Chunks, open_stream
+from panoseti_zarr.io.readers.dataset import Chunks, open_stream
 from panoseti_zarr.model import PRODUCTS, HeaderForm, Product
 
 _VERSION = "1.1"

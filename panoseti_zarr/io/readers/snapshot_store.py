@@ -14,7 +14,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
-from panoseti_zarr.io.store_root import parse_root
+from panoseti_zarr.io.readers.root import parse_root
 from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json
 
 _HEADERS = "headers/"

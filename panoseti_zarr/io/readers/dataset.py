@@ -20,7 +20,7 @@ from xarray.backends import BackendArray, ZarrStore
 from xarray.core import indexing
 
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
-from panoseti_zarr.io.committed_store import CommittedStore
+from panoseti_zarr.io.readers.snapshot_store import CommittedStore
 
 Chunks = int | Mapping[Any, Any] | str | None
 

@@ -1,0 +1,1 @@
+"""Reading stores, also while they grow."""
