@@ -16,14 +16,14 @@ from panoseti_zarr.core.names import check_run_name
 from panoseti_zarr.errors import CorruptDataError, declared_errors
 from panoseti_zarr.io.fs.durable import ensure_directory
 from panoseti_zarr.io.fs.locks import store_lock
-from panoseti_zarr.io.housekeeping import write_table
-from panoseti_zarr.io.run_files import (
+from panoseti_zarr.io.sidecar.copies import (
     SideFile,
     has_copies,
     list_side_files,
     read_manifest,
     write_side_files,
 )
+from panoseti_zarr.io.sidecar.hk_table import write_table
 
 NEEDS_PYARROW = "hk.pff needs pyarrow: pip install 'panoseti-zarr[hk]'"
 

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from panoseti_zarr.cli.app import app
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreLockedError
-from panoseti_zarr.io import housekeeping as hk
 from panoseti_zarr.io.fs.locks import store_lock
-from panoseti_zarr.io.run_files import MANIFEST
+from panoseti_zarr.io.sidecar import hk_table as hk
+from panoseti_zarr.io.sidecar.copies import MANIFEST
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.pipeline.housekeeping import (
     NEEDS_PYARROW,
@@ -142,7 +142,7 @@ def test_the_copies_have_no_password(run, tmp_path):
 
 def test_what_is_not_copied(run, tmp_path, monkeypatch):
     """Frames, links, hidden, large and binary files, JSON that is none; the manifest tells."""
-    monkeypatch.setattr("panoseti_zarr.io.run_files.MAX_FILE_BYTES", 5000)
+    monkeypatch.setattr("panoseti_zarr.io.sidecar.copies.MAX_FILE_BYTES", 5000)
     (tmp_path / "outside.json").write_text("{}")
     (run / "link.json").symlink_to(tmp_path / "outside.json")
     (run / "a_directory.json").mkdir()

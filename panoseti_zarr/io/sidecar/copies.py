@@ -26,8 +26,8 @@ from panoseti_zarr.io.fs.durable import (
     sync_tree,
     write_file,
 )
-from panoseti_zarr.io.housekeeping import HK_NAME
 from panoseti_zarr.io.pff.source import pread
+from panoseti_zarr.io.sidecar.hk_table import HK_NAME
 
 MANIFEST = "_manifest.json"
 FILES_FORMAT = "panoseti-zarr-files"

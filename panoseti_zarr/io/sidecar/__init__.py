@@ -1,0 +1,1 @@
+"""What lies beside the stores: the housekeeping table, copies of a run's small files."""
