@@ -32,13 +32,12 @@ def __getattr__(name: str) -> object:
 
         return getattr(api, name)
     try:
-        from panoseti_zarr.io.readers import dataset as stream  # noqa: PLC0415
-        from panoseti_zarr.io.readers import pypff
+        from panoseti_zarr.io.readers import dataset, pypff  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name != "xarray":
             raise
         raise ImportError(
             f"panoseti_zarr.{name} needs xarray: pip install 'panoseti-zarr[read]'", name="xarray"
         ) from None
-    value: object = getattr(pypff if name == "open_pypff" else stream, name)
+    value: object = getattr(pypff if name == "open_pypff" else dataset, name)
     return value

@@ -19,7 +19,7 @@ from stores import (
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import CorruptDataError, SourceChangedError
 from panoseti_zarr.io.l0.metadata import read_state
-from panoseti_zarr.io.pff import live as growing_module
+from panoseti_zarr.io.pff import live
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
 from panoseti_zarr.io.simulate.defects import BrokenHeader
 from panoseti_zarr.io.verify import verify_store
@@ -303,7 +303,7 @@ def test_a_file_that_grows_while_it_is_read_is_no_other(tmp_path, monkeypatch):
     """A round that began before the file grew commits what it planned."""
     recording = record(tmp_path)
     recording.write(90 * FRAME_BYTES)
-    check = growing_module.check_grown
+    check = live.check_grown
 
     def grow_and_check(*arguments):
         recording.write(5_000)

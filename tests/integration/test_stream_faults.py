@@ -15,7 +15,7 @@ from zarr.storage import LocalStore
 
 from panoseti_zarr import open_stream
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
-from panoseti_zarr.io.readers import dataset as stream
+from panoseti_zarr.io.readers import dataset
 from panoseti_zarr.io.readers.snapshot_store import CommittedStore
 
 
@@ -49,7 +49,7 @@ def at_range(monkeypatch):
 
 @pytest.fixture
 def no_delays(monkeypatch):
-    monkeypatch.setattr(stream, "RETRY_DELAYS_S", (0, 0, 0, 0))
+    monkeypatch.setattr(dataset, "RETRY_DELAYS_S", (0, 0, 0, 0))
 
 
 @pytest.mark.parametrize("chunks", [None, {}])

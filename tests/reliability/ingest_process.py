@@ -26,7 +26,7 @@ from panoseti_zarr.daemon.state.events import L1Ended
 from panoseti_zarr.daemon.state.instructions import StartL1
 from panoseti_zarr.daemon.watch.live_runs import Recordings
 from panoseti_zarr.errors import PanosetiZarrError
-from panoseti_zarr.io.fs import failpoints as steps
+from panoseti_zarr.io.fs import failpoints
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.pff.live import GrowingRun
 from panoseti_zarr.pipeline.append import Commit, Order
@@ -173,7 +173,7 @@ def main() -> None:
     """
     order = json.loads(sys.argv[1])
     narrator = Narrator(order.get("holds", []))
-    steps.listen(narrator.on_step)
+    failpoints.listen(narrator.on_step)
     if order.get("for_ever"):
         run_task_for_ever(order["task"], narrator)
     try:

@@ -7,7 +7,7 @@ import os
 import signal
 
 from panoseti_zarr.cli.app import main
-from panoseti_zarr.io.fs import failpoints as steps
+from panoseti_zarr.io.fs import failpoints
 
 KILL_AT = os.environ.get("KILL_AT", "").split()
 
@@ -22,5 +22,5 @@ def on_step(step: str) -> None:
 
 if __name__ == "__main__":
     if KILL_AT:
-        steps.listen(on_step)
+        failpoints.listen(on_step)
     main()

@@ -37,7 +37,7 @@ def write_stderr(n_bytes):
 
 def hold_tasks(directory):
     """Have each chunk task of this process wait, once it has read, until a file is there."""
-    from panoseti_zarr.io.fs import failpoints as steps
+    from panoseti_zarr.io.fs import failpoints
 
     def wait(step):
         if step == "chunk.read":
@@ -46,7 +46,7 @@ def hold_tasks(directory):
                 time.sleep(0.01)
             Path(directory, "gone").touch()
 
-    steps.listen(wait)
+    failpoints.listen(wait)
 
 
 def main(file, command, *arguments):

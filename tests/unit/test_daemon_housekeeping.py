@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from panoseti_zarr.daemon.jobs import sidecar as housekeeping
+from panoseti_zarr.daemon.jobs import sidecar
 from panoseti_zarr.daemon.jobs.sidecar import LANE, Housekeeper
 from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
@@ -14,7 +14,7 @@ RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.pffd"
 @pytest.fixture
 def keeper(tmp_path, monkeypatch):
     """A maker whose process is too slow whatever it does, and what has it make a run."""
-    monkeypatch.setattr(housekeeping, "MOST_S", 0.001)
+    monkeypatch.setattr(sidecar, "MOST_S", 0.001)
     for place in (f"raw/{RUN}", "l1"):
         (tmp_path / place).mkdir(parents=True)
     (tmp_path / "raw" / RUN / "data_config.json").write_text("{}")
@@ -41,7 +41,7 @@ def test_one_that_takes_too_long_says_so(keeper):
 def test_what_waits_at_the_end_is_not_begun(keeper, monkeypatch):
     """Nor are its disks asked: hundreds may wait behind one that takes long."""
     asked = []
-    monkeypatch.setattr(housekeeping, "check_device", lambda *_: asked.append(1))
+    monkeypatch.setattr(sidecar, "check_device", lambda *_: asked.append(1))
     keeper.close()
     assert keeper.make() == []
     assert asked == []

@@ -10,8 +10,7 @@ import pytest
 from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
-from panoseti_zarr.daemon.jobs import child_process as child
-from panoseti_zarr.daemon.jobs import quicklook as quicklooks
+from panoseti_zarr.daemon.jobs import child_process, quicklook
 from panoseti_zarr.daemon.jobs.quicklook import Quicklooks
 from panoseti_zarr.daemon.state.instructions import Log
 
@@ -62,7 +61,7 @@ class FakeProcess:
 def started(monkeypatch):
     """Start no real process; give the words of those that were asked for."""
     monkeypatch.setattr(FakeProcess, "started", [], raising=False)
-    monkeypatch.setattr(child.subprocess, "Popen", FakeProcess)
+    monkeypatch.setattr(child_process.subprocess, "Popen", FakeProcess)
     return FakeProcess.started
 
 
@@ -96,7 +95,7 @@ def test_a_picture_is_asked_of_a_process_of_its_own(started):
 
 def test_one_that_takes_too_long_is_given_up(started, monkeypatch):
     """It is killed, and the next one made."""
-    monkeypatch.setattr(quicklooks, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(quicklook, "TIMEOUT_S", 0.05)
     told = Told()
     maker = Quicklooks(config(), Path("/state"), told)
     maker.ask("slow.pffd", "dp_img16.module_1")
@@ -127,7 +126,7 @@ def test_a_process_that_cannot_be_started_is_said(monkeypatch):
     def fail(*_, **__):
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(child.subprocess, "Popen", fail)
+    monkeypatch.setattr(child_process.subprocess, "Popen", fail)
     told = Told()
     maker = Quicklooks(config(), Path("/state"), told)
     maker.ask(*STREAM)
