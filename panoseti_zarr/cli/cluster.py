@@ -34,7 +34,10 @@ def cluster(
     Beside it, in SCHEDULER_FILE.tls, lie the certificates that a cluster over SSH asks for.
     """
     from panoseti_zarr.cluster import make_executor
-    from panoseti_zarr.cluster.address import remove_scheduler_file, write_scheduler_file
+    from panoseti_zarr.cluster.dask_backend.scheduler_file import (
+        remove_scheduler_file,
+        write_scheduler_file,
+    )
     from panoseti_zarr.errors import ConfigError
 
     settings = read_config(config)

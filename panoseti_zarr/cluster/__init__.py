@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from panoseti_zarr.cluster.executor import ClusterEvent, Executor, Tell, tell_nobody
-from panoseti_zarr.cluster.in_process import InProcessExecutor
-from panoseti_zarr.cluster.places import SharedPlaces
+from panoseti_zarr.cluster.shared_paths import SharedPlaces
+from panoseti_zarr.cluster.threads import InProcessExecutor
 from panoseti_zarr.config import Config, capped
 from panoseti_zarr.errors import ConfigError
 
@@ -51,7 +51,7 @@ def make_executor(
         return InProcessExecutor(capped(config.pff_to_zarr.num_workers))
     # Dask takes half a second to import: only where it is used.
     if scheduler is None and cluster.type == "local":
-        from panoseti_zarr.cluster.local import start_local  # noqa: PLC0415
+        from panoseti_zarr.cluster.dask_backend.local import start_local  # noqa: PLC0415
 
         return start_local(cluster.local, tell=tell)
     if scheduler is None and cluster.type == "ssh":
@@ -61,7 +61,7 @@ def make_executor(
     scheduler = scheduler or cluster.scheduler_address or str(cluster.scheduler_file or "")
     if not scheduler:
         raise ConfigError('[cluster] type = "address" needs scheduler_address or scheduler_file')
-    from panoseti_zarr.cluster.address import connect  # noqa: PLC0415
+    from panoseti_zarr.cluster.dask_backend.scheduler_file import connect  # noqa: PLC0415
 
     return connect(scheduler, cluster.tls, tell=tell)
 

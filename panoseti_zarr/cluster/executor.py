@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 if TYPE_CHECKING:
-    from panoseti_zarr.cluster.certificates import Certificates
+    from panoseti_zarr.cluster.tls import Certificates
 
 P = ParamSpec("P")
 T = TypeVar("T")

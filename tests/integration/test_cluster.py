@@ -15,7 +15,10 @@ from stores import SMALL_CHUNKS, chunk_digests, ingest
 from waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import InProcessExecutor, make_executor
-from panoseti_zarr.cluster.address import read_scheduler_file, write_scheduler_file
+from panoseti_zarr.cluster.dask_backend.scheduler_file import (
+    read_scheduler_file,
+    write_scheduler_file,
+)
 from panoseti_zarr.cluster.scratch import PREFIX, scratch_directory
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import ConfigError, CorruptDataError, TransientIOError

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from panoseti_zarr.cluster.certificates import (
+from panoseti_zarr.cluster.shared_paths import SharedPlaces, Sight, differences, lay_tokens
+from panoseti_zarr.cluster.ssh.cluster import check_hosts
+from panoseti_zarr.cluster.ssh.host_process import known_hosts
+from panoseti_zarr.cluster.ssh.log_lines import OutputLines
+from panoseti_zarr.cluster.ssh.protocol import Order, version_difference, versions
+from panoseti_zarr.cluster.tls import (
     certificates_beside,
     configured_certificates,
     make_certificates,
 )
-from panoseti_zarr.cluster.places import SharedPlaces, Sight, differences, lay_tokens
-from panoseti_zarr.cluster.ssh.cluster import check_hosts
-from panoseti_zarr.cluster.ssh.order import Order, version_difference, versions
-from panoseti_zarr.cluster.ssh.output import OutputLines
-from panoseti_zarr.cluster.ssh.process import known_hosts
 from panoseti_zarr.config import TlsConfig
 from panoseti_zarr.errors import ConfigError, TransientIOError
 
@@ -23,7 +23,7 @@ from panoseti_zarr.errors import ConfigError, TransientIOError
 @pytest.fixture
 def impatient(monkeypatch):
     """Do not wait for what a network file system may still show."""
-    monkeypatch.setattr("panoseti_zarr.cluster.places._PATIENCE_S", 0)
+    monkeypatch.setattr("panoseti_zarr.cluster.shared_paths._PATIENCE_S", 0)
 
 
 def test_certificates_survive_their_files(tmp_path):

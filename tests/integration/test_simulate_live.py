@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from waiting import PATIENCE_S
 
 from panoseti_zarr.cli.simulate import simulate
-from panoseti_zarr.cluster.in_process import InProcessExecutor
+from panoseti_zarr.cluster.threads import InProcessExecutor
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import ConfigError, InputError, PanosetiZarrError
 from panoseti_zarr.io.pff.listing import list_run

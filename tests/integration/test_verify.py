@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 import panoseti_zarr.io.verify
 from panoseti_zarr.cli.verify import verify
-from panoseti_zarr.cluster.in_process import InProcessExecutor
+from panoseti_zarr.cluster.threads import InProcessExecutor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import InputError, TransientIOError
 from panoseti_zarr.io.pff.listing import list_run

@@ -26,7 +26,7 @@ def main() -> None:
     import dask
 
     from panoseti_zarr.cli.app import main as run_command
-    from panoseti_zarr.cluster import dask_settings
+    from panoseti_zarr.cluster.dask_backend import settings as dask_settings
     from panoseti_zarr.daemon.state.job_queue import Backlog
 
     kind = sys.argv.pop(1)

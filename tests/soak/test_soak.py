@@ -7,7 +7,7 @@ from distributed import Client
 from measures import fit, table
 from soak import BOUNDS, MB, soak
 
-from panoseti_zarr.cluster.local import start_local
+from panoseti_zarr.cluster.dask_backend.local import start_local
 from panoseti_zarr.config import LocalClusterConfig
 
 N_TASKS = int(os.environ.get("SOAK_TASKS", "400"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distributed import Client
 
-from panoseti_zarr.cluster.address import find_scheduler
+from panoseti_zarr.cluster.dask_backend.scheduler_file import find_scheduler
 from panoseti_zarr.config import TlsConfig
 
 

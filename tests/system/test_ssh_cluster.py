@@ -143,7 +143,7 @@ def test_a_plaintext_client_is_refused(cluster):
     address = json.loads(cluster.file.read_text())["address"]
     code = (
         "from distributed import Client\n"
-        "from panoseti_zarr.cluster.certificates import make_certificates\n"
+        "from panoseti_zarr.cluster.tls import make_certificates\n"
         "import sys\n"
         "own = make_certificates().security()\n"
         "for address, security in ((sys.argv[2], None), (sys.argv[1], own)):\n"
@@ -175,7 +175,7 @@ def test_a_killed_scheduler(cluster, run, expected):
     process = cluster.hosts.start("a", *COMMAND, *words, stderr=subprocess.PIPE)
     try:
         wait_until((l0_dir / expected.name).is_dir)
-        (scheduler,) = cluster.hosts.processes("a", "cluster.ssh.remote")
+        (scheduler,) = cluster.hosts.processes("a", "cluster.ssh.host_agent")
         os.kill(scheduler, signal.SIGKILL)
         _, stderr = process.communicate(timeout=PATIENCE_S)
     finally:

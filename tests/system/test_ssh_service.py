@@ -10,8 +10,8 @@ from ssh_hosts import GUEST, cluster_config
 from stores import assert_same_store, snapshot
 from waiting import wait_until
 
-from panoseti_zarr.cluster.address import write_scheduler_file
-from panoseti_zarr.cluster.certificates import make_certificates
+from panoseti_zarr.cluster.dask_backend.scheduler_file import write_scheduler_file
+from panoseti_zarr.cluster.tls import make_certificates
 from panoseti_zarr.io.simulate import StreamPlan
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
@@ -102,7 +102,7 @@ def test_a_month_in_a_minute(hosts, station):
     wait_until((station.base / "held").exists)
     hosts.cut("c")
     station.kill()
-    assert hosts.processes("c", "cluster.ssh.remote")
+    assert hosts.processes("c", "cluster.ssh.host_agent")
     wait_until(lambda: not hosts.processes("b"), "b has processes left")
 
     # Another service, without c, finishes the run; then the held task ends.

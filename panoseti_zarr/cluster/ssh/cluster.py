@@ -11,14 +11,14 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
 
-from panoseti_zarr.cluster.certificates import Certificates
-from panoseti_zarr.cluster.dask_client import Contact
-from panoseti_zarr.cluster.dask_settings import DASK_SETTINGS
+from panoseti_zarr.cluster.dask_backend.client import Contact
+from panoseti_zarr.cluster.dask_backend.settings import DASK_SETTINGS
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
-from panoseti_zarr.cluster.places import SharedPlaces, lay_tokens
-from panoseti_zarr.cluster.ssh.keeper import Keeper, Rendezvous
-from panoseti_zarr.cluster.ssh.order import Order
-from panoseti_zarr.cluster.ssh.process import HostProcess, Started
+from panoseti_zarr.cluster.shared_paths import SharedPlaces, lay_tokens
+from panoseti_zarr.cluster.ssh.host_process import HostProcess, Started
+from panoseti_zarr.cluster.ssh.protocol import Order
+from panoseti_zarr.cluster.ssh.supervisor import Keeper, Rendezvous
+from panoseti_zarr.cluster.tls import Certificates
 from panoseti_zarr.config import SshClusterConfig
 from panoseti_zarr.errors import ConfigError, TransientIOError
 

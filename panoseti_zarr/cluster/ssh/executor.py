@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 
-from panoseti_zarr.cluster.certificates import (
+from panoseti_zarr.cluster.dask_backend.client import DaskExecutor
+from panoseti_zarr.cluster.executor import Tell, tell_nobody
+from panoseti_zarr.cluster.shared_paths import SharedPlaces
+from panoseti_zarr.cluster.ssh.cluster import SshCluster
+from panoseti_zarr.cluster.tls import (
     Certificates,
     configured_certificates,
     make_certificates,
 )
-from panoseti_zarr.cluster.dask_client import DaskExecutor
-from panoseti_zarr.cluster.executor import Tell, tell_nobody
-from panoseti_zarr.cluster.places import SharedPlaces
-from panoseti_zarr.cluster.ssh.cluster import SshCluster
 from panoseti_zarr.config import SshClusterConfig, TlsConfig
 
 

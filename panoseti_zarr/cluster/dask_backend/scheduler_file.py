@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from panoseti_zarr.cluster.certificates import (
+from panoseti_zarr.cluster.dask_backend.client import Contact, DaskExecutor
+from panoseti_zarr.cluster.executor import Tell, tell_nobody
+from panoseti_zarr.cluster.tls import (
     Certificates,
     certificates_beside,
     certificates_directory,
     configured_certificates,
     remove_certificates,
 )
-from panoseti_zarr.cluster.dask_client import Contact, DaskExecutor
-from panoseti_zarr.cluster.executor import Tell, tell_nobody
 from panoseti_zarr.config import TlsConfig
 from panoseti_zarr.errors import ConfigError, TransientIOError
 from panoseti_zarr.io.fs.durable import replace_file

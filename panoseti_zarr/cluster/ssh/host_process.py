@@ -18,7 +18,8 @@ import asyncssh
 from distributed.deploy.spec import ProcessInterface
 
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
-from panoseti_zarr.cluster.ssh.order import (
+from panoseti_zarr.cluster.ssh.log_lines import OutputLines
+from panoseti_zarr.cluster.ssh.protocol import (
     BEAT_S,
     GRACE_S,
     SILENCE_S,
@@ -26,11 +27,10 @@ from panoseti_zarr.cluster.ssh.order import (
     version_difference,
     versions,
 )
-from panoseti_zarr.cluster.ssh.output import OutputLines
 from panoseti_zarr.config import SshClusterConfig
 from panoseti_zarr.errors import ConfigError, TransientIOError, one_line
 
-_MODULE = "panoseti_zarr.cluster.ssh.remote"
+_MODULE = "panoseti_zarr.cluster.ssh.host_agent"
 _CONNECT_S = 10.0
 _START_S = 60.0
 """How long a start may take, where ``connect_timeout`` is no longer."""

@@ -17,7 +17,7 @@ DASK_SETTINGS: dict[str, Any] = {
     # last messages (low-level log), and with them the arguments of tasks that ended long ago.
     "distributed.admin.low-level-log-length": 20,
     "distributed.admin.system-monitor.log-length": 600,
-    "distributed.scheduler.preload": ["panoseti_zarr.cluster.dask_spans"],
+    "distributed.scheduler.preload": ["panoseti_zarr.cluster.dask_backend.spans"],
     "distributed.admin.log-length": 1000,
     "distributed.scheduler.events-cleanup-delay": "10m",
     "distributed.worker.profile.enabled": False,

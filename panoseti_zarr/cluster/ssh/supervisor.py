@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
-from panoseti_zarr.cluster.ssh.process import HostProcess, HostUnreachableError, Started
+from panoseti_zarr.cluster.ssh.host_process import HostProcess, HostUnreachableError, Started
 from panoseti_zarr.errors import PanosetiZarrError
 
 _FIRST_DELAY_S, _MOST_DELAY_S = 1.0, 15.0

@@ -1,4 +1,4 @@
-"""The program that runs on each host of an SSH cluster: ``python -m panoseti_zarr.cluster.ssh.remote``.
+"""The program that runs on each host of an SSH cluster: ``python -m panoseti_zarr.cluster.ssh.host_agent``.
 
 It takes one order on stdin, runs a Dask scheduler or workers, and ends with its connection:
 when stdin ends or nothing comes for `SILENCE_S`, it has `GRACE_S` to end, then its whole process
@@ -22,9 +22,9 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from panoseti_zarr.cluster.places import Sight, differences
 from panoseti_zarr.cluster.scratch import scratch_directory
-from panoseti_zarr.cluster.ssh.order import GRACE_S, SILENCE_S, Order, versions
+from panoseti_zarr.cluster.shared_paths import Sight, differences
+from panoseti_zarr.cluster.ssh.protocol import GRACE_S, SILENCE_S, Order, versions
 from panoseti_zarr.config import capped
 from panoseti_zarr.errors import one_line
 
@@ -120,7 +120,7 @@ async def _start(order: Order, scratch: str, stop: asyncio.Event) -> list[Any] |
     import dask  # noqa: PLC0415 - so that the hello is quick
 
     dask.config.set({**order.dask, "temporary-directory": scratch})
-    from panoseti_zarr.cluster.certificates import Certificates  # noqa: PLC0415
+    from panoseti_zarr.cluster.tls import Certificates  # noqa: PLC0415
 
     security = Certificates(**order.certificates).security()
     start: Callable[..., Coroutine[Any, Any, list[Any]]]

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from distributed import Client, Security
 
-from panoseti_zarr.cluster.dask_settings import DASK_SETTINGS
-from panoseti_zarr.cluster.dask_tasks import CLIENT_LOST, Task, UnfinishedTasks
+from panoseti_zarr.cluster.dask_backend.pending import CLIENT_LOST, Task, UnfinishedTasks
+from panoseti_zarr.cluster.dask_backend.settings import DASK_SETTINGS
 from panoseti_zarr.cluster.executor import ClusterEvent, Executor, P, T, Tell, tell_nobody
 from panoseti_zarr.errors import ConfigError, TransientIOError
 
