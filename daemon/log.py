@@ -19,7 +19,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from panoseti_zarr.core.credentials import REMOVED, without_secrets, without_user_info
+from panoseti_zarr.core.redact import REMOVED, without_secrets, without_user_info
 from panoseti_zarr.errors import PanosetiZarrError, one_line
 
 _PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}

@@ -14,7 +14,7 @@ from typing import Any
 
 from panoseti_zarr.cluster import SharedPlaces, make_executor
 from panoseti_zarr.config import Config, load_config
-from panoseti_zarr.core.names import l1_store_name, parse_run_name
+from panoseti_zarr.core.pff.names import l1_store_name, parse_run_name
 from panoseti_zarr.io.fs.durable import ensure_directory
 from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.pff.listing import RunListing, describe_refused, list_run

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import BaselineSubtractConfig, Config
-from panoseti_zarr.core.names import l1_store_name, store_name
+from panoseti_zarr.core.pff.names import l1_store_name, store_name
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.state.events import (
     Event,

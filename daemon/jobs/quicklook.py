@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from panoseti_zarr.config import Config
-from panoseti_zarr.core.names import store_name
+from panoseti_zarr.core.pff.names import store_name
 from panoseti_zarr.daemon.jobs.child_process import Child
 from panoseti_zarr.daemon.jobs.context import parse_stream
 from panoseti_zarr.daemon.state.instructions import Log

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from panoseti_zarr.core.names import store_name
+from panoseti_zarr.core.pff.names import store_name
 from panoseti_zarr.daemon.jobs.context import Workshop, check_device, judge_error, parse_stream
 from panoseti_zarr.daemon.state.events import Outcome, VerifyEnded
 from panoseti_zarr.daemon.state.instructions import StartVerify

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 
-from panoseti_zarr.core.credentials import without_user_info
+from panoseti_zarr.core.redact import without_user_info
 from panoseti_zarr.errors import one_line
 
 

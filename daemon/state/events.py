@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from panoseti_zarr.core.growth import Growth
+from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.records import Run
 from panoseti_zarr.daemon.state.settings import Settings
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from panoseti_zarr.core.growth import Growth
+from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.events import Outcome, RoundEnded, RunSeen
 from panoseti_zarr.daemon.state.instructions import Instruction, StartRound
 from panoseti_zarr.daemon.state.job_queue import Backlog, requeue

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.credentials import without_user_info
+from panoseti_zarr.core.redact import without_user_info
 from panoseti_zarr.daemon.state.machine import ServiceState
 from panoseti_zarr.daemon.state.records import Root, Run, Stream, StreamStatus, VerifyStatus
 from panoseti_zarr.errors import InputError

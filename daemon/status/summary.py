@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from panoseti_zarr.core.words import count, format_size
+from panoseti_zarr.core.text import count, format_size
 
 _RUN_CHARS = 40
 _BEFORE_L1 = frozenset({"waiting", "open", "following", "queued", "ingesting", "retrying"})

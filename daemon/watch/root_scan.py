@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from panoseti_zarr.core.names import check_run_name, parse_run_name
+from panoseti_zarr.core.pff.names import check_run_name, parse_run_name
 from panoseti_zarr.daemon.state.events import RunEntry
 from panoseti_zarr.daemon.watch.mounts import mount_of
 from panoseti_zarr.daemon.watch.paths import is_inside, root_problem

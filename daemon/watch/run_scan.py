@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.growth import Growth
-from panoseti_zarr.core.names import l1_store_name, store_name
+from panoseti_zarr.core.pff.growth import Growth
+from panoseti_zarr.core.pff.names import l1_store_name, store_name
 from panoseti_zarr.daemon.state.events import OutputSeen, Store, StreamSeen
 from panoseti_zarr.daemon.state.readiness import digest_of
 from panoseti_zarr.daemon.watch.live_runs import Recordings

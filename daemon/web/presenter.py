@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from panoseti_zarr.core.credentials import without_user_info
+from panoseti_zarr.core.redact import without_user_info
 from panoseti_zarr.daemon.status.summary import in_words
 from panoseti_zarr.daemon.web.remedies import find_remedy
 

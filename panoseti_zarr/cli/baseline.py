@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from panoseti_zarr.cli.console import note_event, read_config
-from panoseti_zarr.core.words import count, format_size
+from panoseti_zarr.core.text import count, format_size
 
 
 def baseline(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from panoseti_zarr.core.words import format_size
+from panoseti_zarr.core.text import format_size
 
 if TYPE_CHECKING:
     from panoseti_zarr.cluster import ClusterEvent

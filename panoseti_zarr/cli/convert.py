@@ -16,7 +16,7 @@ from panoseti_zarr.cli.console import (
     read_config,
 )
 from panoseti_zarr.cli.progress import progress_bars
-from panoseti_zarr.core.words import count, format_size
+from panoseti_zarr.core.text import count, format_size
 
 if TYPE_CHECKING:
     from panoseti_zarr.cluster import Executor

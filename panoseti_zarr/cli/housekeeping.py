@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from panoseti_zarr.cli.console import echo_json, make_output_directory
-from panoseti_zarr.core.words import count
+from panoseti_zarr.core.text import count
 
 if TYPE_CHECKING:
     from panoseti_zarr.pipeline.housekeeping import HousekeepingResult

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from panoseti_zarr.cli.console import echo_json, format_table, note
-from panoseti_zarr.core.words import count, format_size
+from panoseti_zarr.core.text import count, format_size
 
 if TYPE_CHECKING:
     from panoseti_zarr.daemon.dry_run import Preview

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from panoseti_zarr.cli.console import echo_json
-from panoseti_zarr.core.words import count
+from panoseti_zarr.core.text import count
 
 
 def quicklook(

@@ -18,7 +18,7 @@ from panoseti_zarr.cli.console import (
 )
 from panoseti_zarr.cli.convert import convert_with_progress, exit_code
 from panoseti_zarr.cli.progress import progress_bars
-from panoseti_zarr.core.words import count, format_size
+from panoseti_zarr.core.text import count, format_size
 
 if TYPE_CHECKING:
     from panoseti_zarr.cluster import Executor
@@ -91,7 +91,7 @@ def _make_l1_stores(
 
     One that cannot be made is said on stderr, None, and does not stop the others.
     """
-    from panoseti_zarr.core.names import l1_store_name
+    from panoseti_zarr.core.pff.names import l1_store_name
     from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
     from panoseti_zarr.io.l1.builder import finish_killed
     from panoseti_zarr.model import PRODUCTS
@@ -138,7 +138,7 @@ def _rows(
 
     The input is PFF for L0 and the pixels as recorded for L1.
     """
-    from panoseti_zarr.core.names import l1_store_name
+    from panoseti_zarr.core.pff.names import l1_store_name
     from panoseti_zarr.model import PRODUCTS
 
     key, result = str(outcome.key), outcome.result

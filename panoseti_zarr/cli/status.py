@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from panoseti_zarr.cli.console import echo_json
-from panoseti_zarr.core.words import count, format_size
+from panoseti_zarr.core.text import count, format_size
 
 QUARANTINED = 1
 """Exit code: the service is up, but a stream is in quarantine, or differs from its files."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from panoseti_zarr.cli.console import echo_json, format_table, note
-from panoseti_zarr.core.words import count, format_size
+from panoseti_zarr.core.text import count, format_size
 
 if TYPE_CHECKING:
     from panoseti_zarr.io.pff.summary import StreamSummary
@@ -64,7 +64,7 @@ def _as_json(summary: StreamSummary) -> dict[str, Any]:
 
 
 def _time(time_ns: int | None) -> str | None:
-    from panoseti_zarr.core.times import iso_time
+    from panoseti_zarr.core.pff.times import iso_time
 
     return None if time_ns is None else iso_time(time_ns)
 

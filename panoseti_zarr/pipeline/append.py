@@ -16,7 +16,7 @@ from typing import TypeVar
 from panoseti_zarr import __version__
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import PffToZarrConfig, capped
-from panoseti_zarr.core.append import (
+from panoseti_zarr.core.append_plan import (
     ChunkPlan,
     CommittedSource,
     first_frames,
@@ -25,7 +25,7 @@ from panoseti_zarr.core.append import (
     reconcile,
     source_gone,
 )
-from panoseti_zarr.core.names import parse_run_name
+from panoseti_zarr.core.pff.names import parse_run_name
 from panoseti_zarr.errors import StopRequestedError
 from panoseti_zarr.io.fs.failpoints import reached
 from panoseti_zarr.io.l0.metadata import (

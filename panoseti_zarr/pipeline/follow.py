@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from panoseti_zarr.core.growth import visible_stop
-from panoseti_zarr.core.names import store_name
+from panoseti_zarr.core.pff.growth import visible_stop
+from panoseti_zarr.core.pff.names import store_name
 from panoseti_zarr.io.l0.writer import open_writer
 from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.io.pff.live import GrowingRun, check_grown

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.names import check_run_name
+from panoseti_zarr.core.pff.names import check_run_name
 from panoseti_zarr.errors import CorruptDataError, declared_errors
 from panoseti_zarr.io.fs.durable import ensure_directory
 from panoseti_zarr.io.fs.locks import store_lock

@@ -16,7 +16,7 @@ from threading import Event
 
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.core.names import store_name
+from panoseti_zarr.core.pff.names import store_name
 from panoseti_zarr.io.l0.writer import open_writer
 from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.io.pff.live import GrowingRun

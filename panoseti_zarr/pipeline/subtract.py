@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from panoseti_zarr.cluster.executor import Executor
 from panoseti_zarr.config import BaselineSubtractConfig
-from panoseti_zarr.core.medians import medians
-from panoseti_zarr.core.statistics import single_window_baseline
-from panoseti_zarr.core.tally import TallySum
-from panoseti_zarr.core.windows import Windows
+from panoseti_zarr.core.l1.histogram import TallySum
+from panoseti_zarr.core.l1.medians import medians
+from panoseti_zarr.core.l1.statistics import single_window_baseline
+from panoseti_zarr.core.l1.windows import Windows
 from panoseti_zarr.errors import (
     CorruptDataError,
     InputError,

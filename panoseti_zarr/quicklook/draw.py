@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from panoseti_zarr.core.words import count
+from panoseti_zarr.core.text import count
 from panoseti_zarr.model import N_QUABOS, HeaderForm
 from panoseti_zarr.quicklook.draw_common import draw_quality, draw_title
 from panoseti_zarr.quicklook.pulses import SPECTRUM_EDGES, as_module

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-from panoseti_zarr.core.words import count
+from panoseti_zarr.core.text import count
 from panoseti_zarr.model import HeaderForm, Quality
 from panoseti_zarr.quicklook.style import (
     BLACK,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.times import iso_time
+from panoseti_zarr.core.pff.times import iso_time
 from panoseti_zarr.errors import InputError, declared_errors
 from panoseti_zarr.io.fs.durable import ensure_directory, replace_file
 from panoseti_zarr.model import Quality

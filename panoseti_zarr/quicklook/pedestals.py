@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.config import BaselineSubtractConfig
-from panoseti_zarr.core.baseline import keep_pulses, mask_pixels, pulse_thresholds
-from panoseti_zarr.core.masks import n_boards, quabo_of_pixels
-from panoseti_zarr.core.statistics import Statistics, pulse_statistics, settle
-from panoseti_zarr.core.tally import TallySum
-from panoseti_zarr.core.windows import Windows
-from panoseti_zarr.core.words import count
+from panoseti_zarr.core.l1.histogram import TallySum
+from panoseti_zarr.core.l1.masks import n_boards, quabo_of_pixels
+from panoseti_zarr.core.l1.statistics import Statistics, pulse_statistics, settle
+from panoseti_zarr.core.l1.subtract import keep_pulses, mask_pixels, pulse_thresholds
+from panoseti_zarr.core.l1.windows import Windows
+from panoseti_zarr.core.text import count
 from panoseti_zarr.model import HeaderForm, Product
 from panoseti_zarr.quicklook.sampling import choose_ranges, spread
 from panoseti_zarr.quicklook.stored import StoredStream

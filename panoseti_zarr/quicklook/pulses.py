@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.masks import n_boards, quabo_of_pixels
+from panoseti_zarr.core.l1.masks import n_boards, quabo_of_pixels
 from panoseti_zarr.model import N_QUABOS, QUABO_QUARTERS, HeaderForm, Product
 
 Ints = npt.NDArray[np.integer]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.names import l1_store_name
+from panoseti_zarr.core.pff.names import l1_store_name
 from panoseti_zarr.errors import InputError, declared_errors
 from panoseti_zarr.io.readers.root import parse_root
 from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json, chunk_path, damage_declared

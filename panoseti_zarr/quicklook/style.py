@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from panoseti_zarr.core.times import iso_time
+from panoseti_zarr.core.pff.times import iso_time
 from panoseti_zarr.model import QUABO_QUARTERS
 
 DPI = 100

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.masks import quabo_of_pixels
+from panoseti_zarr.core.l1.masks import quabo_of_pixels
 from panoseti_zarr.quicklook.images import LightCurve, PixelSums, band_of
 from panoseti_zarr.quicklook.sampling import cut_range
 from panoseti_zarr.quicklook.stored import StoredStream

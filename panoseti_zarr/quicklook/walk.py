@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.masks import boards_of_frames, present_quabos
+from panoseti_zarr.core.l1.masks import boards_of_frames, present_quabos
 from panoseti_zarr.model import N_QUABOS, TIME_MISSING_NS, HeaderForm
 from panoseti_zarr.quicklook.sampling import MOST_PIECES, Range, choose_pieces, choose_ranges
 from panoseti_zarr.quicklook.stored import StoredStream

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from odd_headers import HEADER_ENDS, blocks, files, headers
 from reference_store import PIXELS, frame_length, pixel_bytes, read_header
 
-from panoseti_zarr.core.headers import HeaderDecoder
-from panoseti_zarr.core.pff import find_layout, parse_header
+from panoseti_zarr.core.pff.framing import find_layout, parse_header
+from panoseti_zarr.core.pff.headers import HeaderDecoder
 from panoseti_zarr.model import PRODUCTS, FrameLayout, header_specs
 
 products = st.sampled_from(sorted(PIXELS))

@@ -9,7 +9,7 @@ from fuzzing import MEMORY, fuzz, told
 from hypothesis import strategies as st
 from reference_store import PIXELS, pixel_bytes
 
-from panoseti_zarr.core.names import (
+from panoseti_zarr.core.pff.names import (
     check_run_name,
     l1_store_name,
     parse_frame_file_name,

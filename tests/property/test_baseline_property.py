@@ -14,16 +14,16 @@ from stores import read_arrays
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
-from panoseti_zarr.core.counting import TallyBuilder
-from panoseti_zarr.core.medians import (
+from panoseti_zarr.core.l1.histogram import NO_TALLY, merge_tallies
+from panoseti_zarr.core.l1.histogram_builder import TallyBuilder
+from panoseti_zarr.core.l1.medians import (
     few_medians_and_sigmas,
     medians,
     medians_and_sigmas,
     partitioned_medians,
 )
-from panoseti_zarr.core.statistics import block_statistics, settle
-from panoseti_zarr.core.tally import NO_TALLY, merge_tallies
-from panoseti_zarr.core.windows import WindowFinder, position_windows
+from panoseti_zarr.core.l1.statistics import block_statistics, settle
+from panoseti_zarr.core.l1.windows import WindowFinder, position_windows
 from panoseti_zarr.model import PRODUCTS
 from panoseti_zarr.pipeline.subtract import make_l1
 

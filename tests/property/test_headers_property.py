@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_store import BOARD, print_header, read_header
 
-from panoseti_zarr.core.headers import HeaderDecoder
-from panoseti_zarr.core.pff import HEADER_END
+from panoseti_zarr.core.pff.framing import HEADER_END
+from panoseti_zarr.core.pff.headers import HeaderDecoder
 from panoseti_zarr.model import PRODUCTS, FrameLayout, header_specs
 
 NUMBERS = (5124, 229, 999_999_999, 1_754_112_728, 985_339)

@@ -18,7 +18,7 @@ from effort import examples
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from panoseti_zarr.core.growth import Growth
+from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.events import (
     Connected,
     Event,

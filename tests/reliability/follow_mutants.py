@@ -2,7 +2,7 @@
 
 from mutant import left_out
 
-GROWTH, GROWING = "panoseti_zarr/core/growth.py", "panoseti_zarr/io/pff/live.py"
+GROWTH, GROWING = "panoseti_zarr/core/pff/growth.py", "panoseti_zarr/io/pff/live.py"
 APPEND = "panoseti_zarr/pipeline/append.py"
 FOLLOW, MODEL = "panoseti_zarr/pipeline/follow.py", "panoseti_zarr/model.py"
 FOLLOWER, RECORDINGS = "daemon/state/live_streams.py", "daemon/watch/live_runs.py"

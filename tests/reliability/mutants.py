@@ -22,7 +22,7 @@ from mutant import HERE, PACKAGES, ROOT, Mutant, apply, left_out
 
 STORE, TASKS = "panoseti_zarr/io/l0/writer.py", "panoseti_zarr/io/l0/tasks.py"
 LOCK, DURABLE = "panoseti_zarr/io/fs/locks.py", "panoseti_zarr/io/fs/durable.py"
-FRAMES, APPEND = "panoseti_zarr/io/pff/frames.py", "panoseti_zarr/core/append.py"
+FRAMES, APPEND = "panoseti_zarr/io/pff/frames.py", "panoseti_zarr/core/append_plan.py"
 INGEST, FLOW = "panoseti_zarr/pipeline/append.py", "panoseti_zarr/pipeline/flow.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panoseti_zarr.core.append import (
+from panoseti_zarr.core.append_plan import (
     CommittedSource,
     plan_chunks,
     plan_reread,

@@ -5,15 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from panoseti_zarr.core.baseline import (
-    doubled_residuals,
-    keep_pulses,
-    mask_pixels,
-    pulse_thresholds,
-    subtract_images,
-)
-from panoseti_zarr.core.counting import TallyBuilder
-from panoseti_zarr.core.masks import (
+from panoseti_zarr.core.l1.histogram import NO_TALLY, TallySum, merge_tallies
+from panoseti_zarr.core.l1.histogram_builder import TallyBuilder
+from panoseti_zarr.core.l1.masks import (
     NO_BOARD,
     block_of_pixels,
     boards_of_frames,
@@ -21,16 +15,22 @@ from panoseti_zarr.core.masks import (
     quabo_of_pixels,
     swap_quarters,
 )
-from panoseti_zarr.core.medians import medians, medians_and_sigmas, population_sigma
-from panoseti_zarr.core.statistics import (
+from panoseti_zarr.core.l1.medians import medians, medians_and_sigmas, population_sigma
+from panoseti_zarr.core.l1.statistics import (
     block_statistics,
     count_pixels,
     pulse_statistics,
     settle,
     single_window_baseline,
 )
-from panoseti_zarr.core.tally import NO_TALLY, TallySum, merge_tallies
-from panoseti_zarr.core.windows import first_window, position_windows
+from panoseti_zarr.core.l1.subtract import (
+    doubled_residuals,
+    keep_pulses,
+    mask_pixels,
+    pulse_thresholds,
+    subtract_images,
+)
+from panoseti_zarr.core.l1.windows import first_window, position_windows
 from panoseti_zarr.model import PRODUCTS, Quality
 
 IMG16, IMG8, PH1024, PH256 = (PRODUCTS[name] for name in ("img16", "img8", "ph1024", "ph256"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from state_driver import IMG, PH, RUN, SETTINGS, Driver, entry, logged, started, stream
 
-from panoseti_zarr.core.growth import Growth
+from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.events import Outcome, RetryAsked, RootSeen, RoundEnded, Tick
 from panoseti_zarr.daemon.state.instructions import LookAtRun, StartIngest, StartL1, StartRound
 from panoseti_zarr.daemon.state.records import StreamStatus

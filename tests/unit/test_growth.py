@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panoseti_zarr.core.growth import count_certain_frames, count_readable_files, visible_stop
+from panoseti_zarr.core.pff.growth import count_certain_frames, count_readable_files, visible_stop
 
 
 @pytest.mark.parametrize(

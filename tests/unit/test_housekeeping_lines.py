@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from panoseti_zarr.core.credentials import without_secrets_in_text
-from panoseti_zarr.core.housekeeping import (
+from panoseti_zarr.core.pff.hk_records import (
     MAX_FIELDS,
     BoardRecord,
     ColumnFinder,
@@ -13,6 +12,7 @@ from panoseti_zarr.core.housekeeping import (
     as_text,
     parse_line,
 )
+from panoseti_zarr.core.redact import without_secrets_in_text
 from panoseti_zarr.errors import CorruptDataError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from panoseti_zarr.core.names import (
+from panoseti_zarr.core.pff.names import (
     FrameFileName,
     check_run_name,
     missing_seqnos,

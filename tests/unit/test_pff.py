@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from reference_store import print_frame, print_header, read_header
 
-from panoseti_zarr.core.headers import HeaderDecoder
-from panoseti_zarr.core.pff import find_layout, parse_header
+from panoseti_zarr.core.pff.framing import find_layout, parse_header
+from panoseti_zarr.core.pff.headers import HeaderDecoder
 from panoseti_zarr.model import PRODUCTS, header_specs
 
 BOARD = (5124, 229, 999_999_999, 1_754_112_728, 985_339)

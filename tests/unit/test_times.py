@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_store import time_and_quality
 
-from panoseti_zarr.core.times import iso_time, times_and_quality
+from panoseti_zarr.core.pff.times import iso_time, times_and_quality
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, Quality, header_specs
 
 BOARD = (5, 229, 480_007_492, 1_754_112_704 + 192, 985_339)  # d = 0

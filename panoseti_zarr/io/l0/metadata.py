@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.core.append import CommittedSource
+from panoseti_zarr.core.append_plan import CommittedSource
 from panoseti_zarr.errors import InputError, TransientIOError, is_missing
 from panoseti_zarr.io.zarr3.metadata import (
     ZARR_JSON,

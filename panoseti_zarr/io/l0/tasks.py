@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.append import ChunkPlan
+from panoseti_zarr.core.append_plan import ChunkPlan
 from panoseti_zarr.errors import (
     CorruptDataError,
     SourceChangedError,

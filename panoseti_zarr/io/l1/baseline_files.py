@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.statistics import Statistics, settle
-from panoseti_zarr.core.tally import Tally, TallySum
-from panoseti_zarr.core.windows import Windows
+from panoseti_zarr.core.l1.histogram import Tally, TallySum
+from panoseti_zarr.core.l1.statistics import Statistics, settle
+from panoseti_zarr.core.l1.windows import Windows
 from panoseti_zarr.errors import TransientIOError, declared_errors
 from panoseti_zarr.io.l1.metadata import BASELINE
 from panoseti_zarr.io.zarr3.metadata import Json, chunk_path

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.config import BaselineSubtractConfig
-from panoseti_zarr.core.masks import (
+from panoseti_zarr.core.l1.masks import (
     block_of_pixels,
     boards_of_frames,
     present_quabos,

@@ -12,23 +12,23 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.baseline import (
-    doubled_residuals,
-    keep_pulses,
-    mask_pixels,
-    pulse_thresholds,
-    subtract_images,
-)
-from panoseti_zarr.core.masks import n_boards, present_quabos
-from panoseti_zarr.core.statistics import (
+from panoseti_zarr.core.l1.histogram import NO_TALLY
+from panoseti_zarr.core.l1.masks import n_boards, present_quabos
+from panoseti_zarr.core.l1.statistics import (
     Statistics,
     block_statistics,
     count_pixels,
     partial_statistics,
     pulse_statistics,
 )
-from panoseti_zarr.core.tally import NO_TALLY
-from panoseti_zarr.core.windows import WindowFinder, Windows, first_window, position_windows
+from panoseti_zarr.core.l1.subtract import (
+    doubled_residuals,
+    keep_pulses,
+    mask_pixels,
+    pulse_thresholds,
+    subtract_images,
+)
+from panoseti_zarr.core.l1.windows import WindowFinder, Windows, first_window, position_windows
 from panoseti_zarr.errors import declared_errors
 from panoseti_zarr.io.fs.durable import sync_file
 from panoseti_zarr.io.fs.scratch import scratch

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.append import ChunkPlan, Segment
-from panoseti_zarr.core.headers import HeaderDecoder
-from panoseti_zarr.core.times import times_and_quality
+from panoseti_zarr.core.append_plan import ChunkPlan, Segment
+from panoseti_zarr.core.pff.headers import HeaderDecoder
+from panoseti_zarr.core.pff.times import times_and_quality
 from panoseti_zarr.errors import InvariantError, SourceChangedError
 from panoseti_zarr.io.fs.scratch import scratch
 from panoseti_zarr.io.pff.listing import identity_of

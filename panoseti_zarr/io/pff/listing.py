@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from panoseti_zarr.core.names import (
+from panoseti_zarr.core.pff.names import (
     FrameFileName,
     check_run_name,
     missing_seqnos,

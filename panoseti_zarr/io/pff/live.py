@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from panoseti_zarr.core.append import CommittedSource
-from panoseti_zarr.core.growth import Growth, count_certain_frames, count_readable_files
-from panoseti_zarr.core.pff import HEADER_END, find_layout, parse_header
+from panoseti_zarr.core.append_plan import CommittedSource
+from panoseti_zarr.core.pff.framing import HEADER_END, find_layout, parse_header
+from panoseti_zarr.core.pff.growth import Growth, count_certain_frames, count_readable_files
 from panoseti_zarr.errors import CorruptDataError, SourceChangedError
 from panoseti_zarr.io.pff.listing import FrameFile, RunListing
 from panoseti_zarr.io.pff.source import (

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.credentials import without_secrets
+from panoseti_zarr.core.redact import without_secrets
 from panoseti_zarr.errors import SourceChangedError, TransientIOError, declared_errors
 from panoseti_zarr.io.pff.source import open_source
 

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from panoseti_zarr.core.pff import find_layout
+from panoseti_zarr.core.pff.framing import find_layout
 from panoseti_zarr.errors import (
     CorruptDataError,
     InputError,

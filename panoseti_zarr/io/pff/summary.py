@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from panoseti_zarr.core.append import ChunkPlan, Segment
+from panoseti_zarr.core.append_plan import ChunkPlan, Segment
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.pff.frames import FrameReader
 from panoseti_zarr.io.pff.listing import RunListing

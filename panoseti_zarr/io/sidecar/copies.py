@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.credentials import without_secrets, without_secrets_in_text
+from panoseti_zarr.core.redact import without_secrets, without_secrets_in_text
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.fs.durable import (
     ensure_directory,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from panoseti_zarr import __version__
-from panoseti_zarr.core.housekeeping import (
+from panoseti_zarr.core.pff.hk_records import (
     BoardRecord,
     Column,
     ColumnFinder,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.words import count
+from panoseti_zarr.core.text import count
 from panoseti_zarr.errors import one_line
 
 Value = str | int | float | None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from panoseti_zarr.core.words import count
+from panoseti_zarr.core.text import count
 from panoseti_zarr.errors import InputError, from_os_error, is_missing
 from panoseti_zarr.io.verify.layout import find_layout
 from panoseti_zarr.io.verify.metadata import ROOT

@@ -1,7 +1,7 @@
 r"""The layout of PFF files: ``<JSON header>\n\n*<pixels>``, frame after frame, no separator.
 
 The definition of a readable header is `parse_header`: ``json.loads`` accepts it and every field
-is an integer that fits. The fast way for blocks of frames is `panoseti_zarr.core.headers`.
+is an integer that fits. The fast way for blocks of frames is `panoseti_zarr.core.pff.headers`.
 """
 
 from __future__ import annotations

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.counting import TallyBuilder
-from panoseti_zarr.core.medians import (
+from panoseti_zarr.core.l1.histogram import NO_TALLY, Tally, merge_tallies
+from panoseti_zarr.core.l1.histogram_builder import TallyBuilder
+from panoseti_zarr.core.l1.medians import (
     few_medians_and_sigmas,
     medians,
     medians_and_sigmas,
     partitioned_medians,
 )
-from panoseti_zarr.core.tally import NO_TALLY, Tally, merge_tallies
-from panoseti_zarr.core.windows import Windows
+from panoseti_zarr.core.l1.windows import Windows
 
 Ints = npt.NDArray[np.integer]
 Int64 = npt.NDArray[np.int64]

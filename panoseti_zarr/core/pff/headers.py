@@ -1,4 +1,4 @@
-r"""Decode the headers of whole blocks of frames, as `panoseti_zarr.core.pff.parse_header` would.
+r"""Decode the headers of whole blocks of frames, as `panoseti_zarr.core.pff.framing.parse_header` would.
 
 A frame is decoded here only when its header is, byte for byte, the file's first readable header
 with other plain decimal numbers in it, for which ``json.loads`` gives those numbers; every other
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.pff import HEADER_END, parse_header
+from panoseti_zarr.core.pff.framing import HEADER_END, parse_header
 from panoseti_zarr.model import (
     MODULE_FIELDS,
     N_QUABOS,

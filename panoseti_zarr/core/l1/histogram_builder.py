@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.tally import NO_TALLY, Tally, merge_tallies, summed_tally, tally_keys
+from panoseti_zarr.core.l1.histogram import NO_TALLY, Tally, merge_tallies, summed_tally, tally_keys
 
 Ints = npt.NDArray[np.integer]
 Int64 = npt.NDArray[np.int64]

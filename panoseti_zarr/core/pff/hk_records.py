@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from panoseti_zarr.core.credentials import without_secrets, without_user_info
+from panoseti_zarr.core.redact import without_secrets, without_user_info
 from panoseti_zarr.errors import CorruptDataError, one_line
 from panoseti_zarr.model import N_QUABOS
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.core.tally import Tally
+from panoseti_zarr.core.l1.histogram import Tally
 
 Ints = npt.NDArray[np.integer]
 Int64 = npt.NDArray[np.int64]

@@ -1,0 +1,1 @@
+"""The statistics and formulas of L1; pure functions."""

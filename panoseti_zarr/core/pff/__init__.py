@@ -1,0 +1,1 @@
+"""PFF: names, frames, headers, times; pure functions."""
