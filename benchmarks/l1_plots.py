@@ -19,7 +19,7 @@ from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, PffToZarrConfig
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.pipeline.ingest import ingest_stream
-from panoseti_zarr.pipeline.subtract import make_l1
+from panoseti_zarr.pipeline.l1 import make_l1
 
 mpl.use("Agg")
 

@@ -23,7 +23,7 @@ from panoseti_zarr.io.pff.summary import StreamSummary, describe_stream
 from panoseti_zarr.io.verify import VerifyReport, verify_store
 from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.convert import StreamOutcome, convert_run
-from panoseti_zarr.pipeline.subtract import L1Result, make_l1
+from panoseti_zarr.pipeline.l1 import L1Result, make_l1
 
 StrPath = str | os.PathLike[str]
 Settings = Config | StrPath | None

@@ -9,7 +9,7 @@ from stores import SMALL_CHUNKS, frame_files, ingest
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.pff.live import GrowingRun
-from panoseti_zarr.pipeline.append import Order
+from panoseti_zarr.pipeline.appender import Order
 from panoseti_zarr.pipeline.follow import follow_stream
 
 SETTLE_S = 10.0

@@ -32,7 +32,7 @@ from panoseti_zarr.errors import (
 )
 from panoseti_zarr.io.l1.builder import finish_killed
 from panoseti_zarr.model import StreamKey
-from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
+from panoseti_zarr.pipeline.l1 import l1_matches, make_l1
 
 Tell = Callable[[Event], None]
 

@@ -23,7 +23,7 @@ from panoseti_zarr.daemon.watch.run_scan import stream_digest
 from panoseti_zarr.errors import CorruptDataError, TransientIOError
 from panoseti_zarr.io.pff.listing import RunListing, list_run
 from panoseti_zarr.model import TIME_MISSING_NS, StreamKey
-from panoseti_zarr.pipeline.append import Commit, Order
+from panoseti_zarr.pipeline.appender import Commit, Order
 from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream
 

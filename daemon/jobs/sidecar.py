@@ -22,7 +22,7 @@ from panoseti_zarr.daemon.serial_threads import Lanes
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
-from panoseti_zarr.pipeline.housekeeping import NEEDS_PYARROW, is_housekeeping_made
+from panoseti_zarr.pipeline.sidecar import NEEDS_PYARROW, is_housekeeping_made
 
 LANE = "housekeeping"
 

@@ -20,7 +20,7 @@ from panoseti_zarr.errors import SourceChangedError, StopRequestedError, Transie
 from panoseti_zarr.io.l0.metadata import L0State, read_state
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.verify import ChunkWork, Difference, compare_chunk, verify_store
-from panoseti_zarr.pipeline.flow import run_in_order
+from panoseti_zarr.pipeline.ordered import run_in_order
 
 _POLL_S = 0.2
 """How often a comparison that is held looks whether it is to stop."""

@@ -22,7 +22,7 @@ from panoseti_zarr.errors import PanosetiZarrError, one_line
 from panoseti_zarr.io.l0.metadata import L0State, read_state
 from panoseti_zarr.io.pff.listing import FrameFile, RunListing, identity_of, list_run
 from panoseti_zarr.model import Identity, StreamKey
-from panoseti_zarr.pipeline.subtract import l1_matches
+from panoseti_zarr.pipeline.l1 import l1_matches
 
 MAX_REFUSED = 50
 """Refused files of a run that are named one by one."""

@@ -35,7 +35,7 @@ def baseline(
     """
     from panoseti_zarr.cluster import SharedPlaces, make_executor
     from panoseti_zarr.config import with_changes
-    from panoseti_zarr.pipeline.subtract import make_l1
+    from panoseti_zarr.pipeline.l1 import make_l1
 
     read = read_config(config)
     settings = with_changes(

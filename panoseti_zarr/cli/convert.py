@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from panoseti_zarr.config import Config
     from panoseti_zarr.io.pff.listing import RunListing
     from panoseti_zarr.model import StreamKey
-    from panoseti_zarr.pipeline.append import Commit
+    from panoseti_zarr.pipeline.appender import Commit
     from panoseti_zarr.pipeline.convert import StreamOutcome
 
 INCOMPLETE = 3

@@ -11,7 +11,7 @@ from panoseti_zarr.cli.console import echo_json, make_output_directory
 from panoseti_zarr.core.text import count
 
 if TYPE_CHECKING:
-    from panoseti_zarr.pipeline.housekeeping import HousekeepingResult
+    from panoseti_zarr.pipeline.sidecar import HousekeepingResult
 
 
 def housekeeping(
@@ -27,7 +27,7 @@ def housekeeping(
     other small files. Run again, it changes nothing while the run is as it was.
     """
     from panoseti_zarr.errors import InputError
-    from panoseti_zarr.pipeline.housekeeping import make_housekeeping
+    from panoseti_zarr.pipeline.sidecar import make_housekeeping
 
     if obs.is_dir():
         make_output_directory(l1_dir, "L1_DIR")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from panoseti_zarr.cluster import Executor
     from panoseti_zarr.config import Config
     from panoseti_zarr.pipeline.convert import StreamOutcome
-    from panoseti_zarr.pipeline.subtract import L1Result
+    from panoseti_zarr.pipeline.l1 import L1Result
 
 
 def run(
@@ -72,7 +72,7 @@ def _make_housekeeping(obs: Path, l1_dir: Path) -> None:
     """Make what lies beside the stores; where that fails, say so: the stores are none the worse."""
     from panoseti_zarr.cli.housekeeping import describe
     from panoseti_zarr.errors import PanosetiZarrError
-    from panoseti_zarr.pipeline.housekeeping import make_housekeeping
+    from panoseti_zarr.pipeline.sidecar import make_housekeeping
 
     try:
         result = make_housekeeping(obs, l1_dir)
@@ -95,7 +95,7 @@ def _make_l1_stores(
     from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
     from panoseti_zarr.io.l1.builder import finish_killed
     from panoseti_zarr.model import PRODUCTS
-    from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
+    from panoseti_zarr.pipeline.l1 import l1_matches, make_l1
 
     sizes = {
         outcome.key: outcome.result.n_frames * PRODUCTS[outcome.key.product].pixel_bytes

@@ -14,7 +14,7 @@ from panoseti_zarr.errors import CorruptDataError, InputError, InvariantError, T
 from panoseti_zarr.io.fs.durable import ensure_directory
 from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.model import StreamKey
-from panoseti_zarr.pipeline.append import Commit
+from panoseti_zarr.pipeline.appender import Commit
 from panoseti_zarr.pipeline.ingest import IngestResult, ingest_stream
 
 NO_FRAMES = "No valid PFF files found"

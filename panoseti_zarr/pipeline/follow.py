@@ -18,7 +18,7 @@ from panoseti_zarr.io.l0.writer import open_writer
 from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.io.pff.live import GrowingRun, check_grown
 from panoseti_zarr.model import SourceFile, StreamKey
-from panoseti_zarr.pipeline.append import Append, Order
+from panoseti_zarr.pipeline.appender import Append, Order
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from panoseti_zarr.io.pff.live import GrowingRun
 from panoseti_zarr.io.pff.run_config import max_file_bytes
 from panoseti_zarr.io.pff.source import check_unchanged, measure_stream
 from panoseti_zarr.model import SourceFile, StreamKey
-from panoseti_zarr.pipeline.append import Append, Commit, Order
+from panoseti_zarr.pipeline.appender import Append, Commit, Order
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, sim
 from panoseti_zarr.io.simulate.defects import BrokenHeader
 from panoseti_zarr.io.verify import verify_store
 from panoseti_zarr.model import PRODUCTS
-from panoseti_zarr.pipeline import append as append_module
+from panoseti_zarr.pipeline import appender as append_module
 
 N_FRAMES = 300
 FRAME_BYTES = PRODUCTS["img16"].today_frame_bytes
@@ -200,7 +200,7 @@ def test_committed_frames_are_read_again_once_after_a_restart(tmp_path, monkeypa
     recording.write(30 * FRAME_BYTES)
     assert recording.follow().n_frames == 119
     rereads = []
-    monkeypatch.setattr("panoseti_zarr.pipeline.append.compare_chunk", rereads.append)
+    monkeypatch.setattr("panoseti_zarr.pipeline.appender.compare_chunk", rereads.append)
     recording.write(30 * FRAME_BYTES)
     assert recording.follow().n_frames == 149
     assert rereads == []

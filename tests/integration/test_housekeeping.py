@@ -15,7 +15,7 @@ from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.sidecar import hk_table as hk
 from panoseti_zarr.io.sidecar.copies import MANIFEST
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
-from panoseti_zarr.pipeline.housekeeping import (
+from panoseti_zarr.pipeline.sidecar import (
     NEEDS_PYARROW,
     is_housekeeping_made,
     make_housekeeping,

@@ -44,7 +44,7 @@ from panoseti_zarr.io.simulate.defects import (
     ZeroFrames,
 )
 from panoseti_zarr.model import PRODUCTS
-from panoseti_zarr.pipeline import append
+from panoseti_zarr.pipeline import appender as append
 
 
 def simulate(root, n_frames=200, *, product="img16", files_of=0, **options):

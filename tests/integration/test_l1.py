@@ -17,7 +17,7 @@ from panoseti_zarr.config import BaselineSubtractConfig, Config
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.io.simulate.defects import BrokenHeader, MissingQuabo, ZeroFrames
 from panoseti_zarr.model import PRODUCTS
-from panoseti_zarr.pipeline.subtract import make_l1
+from panoseti_zarr.pipeline.l1 import make_l1
 
 MODES = {
     "initial": {"baseline_window": 30},

@@ -7,7 +7,7 @@ from stores import read_arrays
 
 from panoseti_zarr.cluster import InProcessExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
-from panoseti_zarr.pipeline.subtract import make_l1
+from panoseti_zarr.pipeline.l1 import make_l1
 
 WHOLE_STREAM = BaselineSubtractConfig(baseline_window=0)
 

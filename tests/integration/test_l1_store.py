@@ -23,7 +23,7 @@ from panoseti_zarr.errors import (
 )
 from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.l1.tasks import subtract_chunk
-from panoseti_zarr.pipeline.subtract import l1_matches, make_l1
+from panoseti_zarr.pipeline.l1 import l1_matches, make_l1
 
 NAME = "x_L1.zarr"
 

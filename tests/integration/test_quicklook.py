@@ -19,7 +19,7 @@ from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.io.simulate.defect_names import parse_defect
 from panoseti_zarr.model import PRODUCTS
-from panoseti_zarr.pipeline.subtract import make_l1
+from panoseti_zarr.pipeline.l1 import make_l1
 from panoseti_zarr.quicklook import make_quicklook, picture_name
 from panoseti_zarr.quicklook.pulses import as_module
 from panoseti_zarr.quicklook.sampling import choose_pieces, choose_ranges

@@ -17,7 +17,7 @@ from panoseti_zarr.daemon.watch.output_check import look_at_outputs
 from panoseti_zarr.daemon.watch.root_scan import list_root
 from panoseti_zarr.daemon.watch.run_scan import look_at_run
 from panoseti_zarr.io.simulate import StreamPlan
-from panoseti_zarr.pipeline.subtract import make_l1
+from panoseti_zarr.pipeline.l1 import make_l1
 
 IMG = StreamPlan("img16", 1, 100)
 MARKERS = ("collect_complete", "run_complete")

@@ -22,7 +22,7 @@ from panoseti_zarr.errors import (
     StopRequestedError,
     StoreReplacedError,
 )
-from panoseti_zarr.pipeline.subtract import make_l1
+from panoseti_zarr.pipeline.l1 import make_l1
 
 
 @pytest.fixture

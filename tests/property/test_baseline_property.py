@@ -25,7 +25,7 @@ from panoseti_zarr.core.l1.medians import (
 from panoseti_zarr.core.l1.statistics import block_statistics, settle
 from panoseti_zarr.core.l1.windows import WindowFinder, position_windows
 from panoseti_zarr.model import PRODUCTS
-from panoseti_zarr.pipeline.subtract import make_l1
+from panoseti_zarr.pipeline.l1 import make_l1
 
 
 @st.composite

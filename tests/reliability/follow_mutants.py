@@ -3,7 +3,7 @@
 from mutant import left_out
 
 GROWTH, GROWING = "panoseti_zarr/core/pff/growth.py", "panoseti_zarr/io/pff/live.py"
-APPEND = "panoseti_zarr/pipeline/append.py"
+APPEND = "panoseti_zarr/pipeline/appender.py"
 FOLLOW, MODEL = "panoseti_zarr/pipeline/follow.py", "panoseti_zarr/model.py"
 FOLLOWER, RECORDINGS = "daemon/state/live_streams.py", "daemon/watch/live_runs.py"
 

@@ -29,7 +29,7 @@ from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io.fs import failpoints
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.pff.live import GrowingRun
-from panoseti_zarr.pipeline.append import Commit, Order
+from panoseti_zarr.pipeline.appender import Commit, Order
 from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream
 

@@ -2,7 +2,7 @@
 
 from mutant import HERE, Mutant, left_out
 
-BUILDER, SUBTRACT = "panoseti_zarr/io/l1/builder.py", "panoseti_zarr/pipeline/subtract.py"
+BUILDER, SUBTRACT = "panoseti_zarr/io/l1/builder.py", "panoseti_zarr/pipeline/l1.py"
 JOBS, LEDGER = "daemon/jobs/context.py", "daemon/status/ledger.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"

@@ -23,7 +23,7 @@ from mutant import HERE, PACKAGES, ROOT, Mutant, apply, left_out
 STORE, TASKS = "panoseti_zarr/io/l0/writer.py", "panoseti_zarr/io/l0/tasks.py"
 LOCK, DURABLE = "panoseti_zarr/io/fs/locks.py", "panoseti_zarr/io/fs/durable.py"
 FRAMES, APPEND = "panoseti_zarr/io/pff/frames.py", "panoseti_zarr/core/append_plan.py"
-INGEST, FLOW = "panoseti_zarr/pipeline/append.py", "panoseti_zarr/pipeline/flow.py"
+INGEST, FLOW = "panoseti_zarr/pipeline/appender.py", "panoseti_zarr/pipeline/ordered.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"
 ORDER_NEW = f"{ORDER}::test_a_new_store"

@@ -12,7 +12,7 @@ from stores import chunk_digests, read_arrays
 
 from panoseti_zarr.daemon.state.events import Outcome
 from panoseti_zarr.io.fs.failpoints import L1_STEPS, SWAP_STEPS
-from panoseti_zarr.pipeline.subtract import l1_matches
+from panoseti_zarr.pipeline.l1 import l1_matches
 
 BEFORE_SWAP = tuple(step for step in L1_STEPS if step != "l1.done")
 AFTER_SWAP = (*SWAP_STEPS[1:], "l1.done")

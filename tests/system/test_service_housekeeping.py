@@ -6,7 +6,7 @@ import sys
 import pytest
 from service_process import Station, make_run
 
-from panoseti_zarr.pipeline.housekeeping import NEEDS_PYARROW
+from panoseti_zarr.pipeline.sidecar import NEEDS_PYARROW
 
 pytest.importorskip("pyarrow")
 pd = pytest.importorskip("pandas")

@@ -43,7 +43,7 @@ from panoseti_zarr.io.pff.run_config import read_run_config
 from panoseti_zarr.io.zarr3.metadata import Json
 from panoseti_zarr.io.zarr3.shards import ChunkLayout
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, SourceFile, StreamKey
-from panoseti_zarr.pipeline.flow import run_in_order
+from panoseti_zarr.pipeline.ordered import run_in_order
 
 R = TypeVar("R")
 

@@ -49,7 +49,7 @@ from panoseti_zarr.io.l1.metadata import (
 )
 from panoseti_zarr.io.l1.tasks import count_chunk, count_residuals, find_windows, subtract_chunk
 from panoseti_zarr.model import PRODUCTS
-from panoseti_zarr.pipeline.flow import run_in_order
+from panoseti_zarr.pipeline.ordered import run_in_order
 
 R = TypeVar("R")
 Floats = npt.NDArray[np.float64]
