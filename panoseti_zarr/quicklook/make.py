@@ -11,9 +11,9 @@ from panoseti_zarr.core.pff.times import iso_time
 from panoseti_zarr.errors import InputError, declared_errors
 from panoseti_zarr.io.fs.durable import ensure_directory, replace_file
 from panoseti_zarr.model import Quality
-from panoseti_zarr.quicklook.survey import survey
-from panoseti_zarr.quicklook.survey_pulses import PulseLook
-from panoseti_zarr.quicklook.walk import StreamLook
+from panoseti_zarr.quicklook.collect.pulses import PulseLook
+from panoseti_zarr.quicklook.collect.scan import StreamLook
+from panoseti_zarr.quicklook.collect.stream import survey
 
 NO_MATPLOTLIB = "matplotlib is not installed: pip install 'panoseti-zarr[plot]'"
 
@@ -93,7 +93,7 @@ def make_quicklook(store: Path, out: Path, l1: Path | None = None) -> Quicklook:
     """
     started_s = time.monotonic()
     try:
-        from panoseti_zarr.quicklook.draw import draw  # noqa: PLC0415 - of an extra
+        from panoseti_zarr.quicklook.draw.pages import draw  # noqa: PLC0415 - of an extra
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise

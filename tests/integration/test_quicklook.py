@@ -21,9 +21,9 @@ from panoseti_zarr.io.simulate.defect_names import parse_defect
 from panoseti_zarr.model import PRODUCTS
 from panoseti_zarr.pipeline.l1 import make_l1
 from panoseti_zarr.quicklook import make_quicklook, picture_name
-from panoseti_zarr.quicklook.pulses import as_module
-from panoseti_zarr.quicklook.sampling import choose_pieces, choose_ranges
-from panoseti_zarr.quicklook.survey import survey
+from panoseti_zarr.quicklook.collect.stream import survey
+from panoseti_zarr.quicklook.compute.pulses import as_module
+from panoseti_zarr.quicklook.compute.sampling import choose_pieces, choose_ranges
 
 N_FRAMES = 1500
 DEFECTS = (
@@ -292,7 +292,7 @@ def test_without_matplotlib_the_command_says_what_to_install(tmp_path, monkeypat
 
 def test_only_a_part_of_a_long_stream_is_read(tmp_path, monkeypatch):
     """Fewer pieces than there are: the numbers are those of the frames that were taken."""
-    monkeypatch.setattr("panoseti_zarr.quicklook.walk.MOST_PIECES", 5)
+    monkeypatch.setattr("panoseti_zarr.quicklook.collect.scan.MOST_PIECES", 5)
     l0, _ = make_stores(tmp_path, "img16", l1=False)
     look = survey(l0)
     pieces = choose_pieces(choose_ranges(N_FRAMES, 64), 64, 2048, most=5)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, Quality
-from panoseti_zarr.quicklook.images import LightCurve, PixelSums, band_of
-from panoseti_zarr.quicklook.pulses import SPECTRUM_EDGES, PulseSums, as_module
-from panoseti_zarr.quicklook.sampling import choose_pieces, choose_ranges, cut_range, spread
-from panoseti_zarr.quicklook.timeline import TimelineBuilder, TimeSpan, find_span
+from panoseti_zarr.quicklook.compute.images import LightCurve, PixelSums, band_of
+from panoseti_zarr.quicklook.compute.pulses import SPECTRUM_EDGES, PulseSums, as_module
+from panoseti_zarr.quicklook.compute.sampling import choose_pieces, choose_ranges, cut_range, spread
+from panoseti_zarr.quicklook.compute.timeline import TimelineBuilder, TimeSpan, find_span
 
 START_NS = 1_721_882_077_000_000_000
 MS = 1_000_000

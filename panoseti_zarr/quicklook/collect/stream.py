@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from panoseti_zarr.quicklook.stored import StoredStream, find_l1
-from panoseti_zarr.quicklook.survey_images import ImageLook, survey_images
-from panoseti_zarr.quicklook.survey_pulses import PulseLook, survey_pulses
+from panoseti_zarr.quicklook.collect.images import ImageLook, survey_images
+from panoseti_zarr.quicklook.collect.pulses import PulseLook, survey_pulses
+from panoseti_zarr.quicklook.store_view import StoredStream, find_l1
 
 
 def survey(store: Path, l1: Path | None = None) -> ImageLook | PulseLook:

@@ -12,7 +12,9 @@ from matplotlib.patches import Patch
 
 from panoseti_zarr.core.text import count
 from panoseti_zarr.model import HeaderForm, Quality
-from panoseti_zarr.quicklook.style import (
+from panoseti_zarr.quicklook.collect.scan import StreamLook
+from panoseti_zarr.quicklook.compute.timeline import Timeline
+from panoseti_zarr.quicklook.draw.style import (
     BLACK,
     CLASS_COLOURS,
     GREY,
@@ -24,8 +26,6 @@ from panoseti_zarr.quicklook.style import (
     short_time,
     time_limits,
 )
-from panoseti_zarr.quicklook.timeline import Timeline
-from panoseti_zarr.quicklook.walk import StreamLook
 
 _CLASSES = (
     ("no frame", "#ffffff"),

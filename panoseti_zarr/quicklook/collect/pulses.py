@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.quicklook.pedestals import (
+from panoseti_zarr.quicklook.collect.pedestals import (
     Pedestals,
     find_pulses,
     sampled_pedestals,
     stored_pedestals,
 )
-from panoseti_zarr.quicklook.pulses import PulseSums
-from panoseti_zarr.quicklook.stored import StoredStream
-from panoseti_zarr.quicklook.timeline import TimeSpan
-from panoseti_zarr.quicklook.walk import Frames, StreamLook, find_missing, walk
+from panoseti_zarr.quicklook.collect.scan import Frames, StreamLook, find_missing, walk
+from panoseti_zarr.quicklook.compute.pulses import PulseSums
+from panoseti_zarr.quicklook.compute.timeline import TimeSpan
+from panoseti_zarr.quicklook.store_view import StoredStream
 
 Ints = npt.NDArray[np.integer]
 

@@ -10,9 +10,14 @@ import numpy.typing as npt
 
 from panoseti_zarr.core.l1.masks import boards_of_frames, present_quabos
 from panoseti_zarr.model import N_QUABOS, TIME_MISSING_NS, HeaderForm
-from panoseti_zarr.quicklook.sampling import MOST_PIECES, Range, choose_pieces, choose_ranges
-from panoseti_zarr.quicklook.stored import StoredStream
-from panoseti_zarr.quicklook.timeline import Timeline, TimelineBuilder, TimeSpan, find_span
+from panoseti_zarr.quicklook.compute.sampling import (
+    MOST_PIECES,
+    Range,
+    choose_pieces,
+    choose_ranges,
+)
+from panoseti_zarr.quicklook.compute.timeline import Timeline, TimelineBuilder, TimeSpan, find_span
+from panoseti_zarr.quicklook.store_view import StoredStream
 
 Int64 = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.integer]

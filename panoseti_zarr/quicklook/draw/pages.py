@@ -7,10 +7,12 @@ from matplotlib.axes import Axes
 
 from panoseti_zarr.core.text import count
 from panoseti_zarr.model import N_QUABOS, HeaderForm
-from panoseti_zarr.quicklook.draw_common import draw_quality, draw_title
-from panoseti_zarr.quicklook.pulses import SPECTRUM_EDGES, as_module
-from panoseti_zarr.quicklook.sampling import cut_range
-from panoseti_zarr.quicklook.style import (
+from panoseti_zarr.quicklook.collect.images import ImageLook
+from panoseti_zarr.quicklook.collect.pulses import PulseLook
+from panoseti_zarr.quicklook.compute.pulses import SPECTRUM_EDGES, as_module
+from panoseti_zarr.quicklook.compute.sampling import cut_range
+from panoseti_zarr.quicklook.draw.quality import draw_quality, draw_title
+from panoseti_zarr.quicklook.draw.style import (
     BLACK,
     MAP_INCHES,
     QUABO_COLOURS,
@@ -24,8 +26,6 @@ from panoseti_zarr.quicklook.style import (
     quicklook_style,
     say_empty,
 )
-from panoseti_zarr.quicklook.survey_images import ImageLook
-from panoseti_zarr.quicklook.survey_pulses import PulseLook
 
 _LEFT, _RIGHT = 0.75, 5.5
 _WIDE_LEFT, _WIDE = 1.4, 7.45

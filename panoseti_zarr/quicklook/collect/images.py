@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.core.l1.masks import quabo_of_pixels
-from panoseti_zarr.quicklook.images import LightCurve, PixelSums, band_of
-from panoseti_zarr.quicklook.sampling import cut_range
-from panoseti_zarr.quicklook.stored import StoredStream
-from panoseti_zarr.quicklook.timeline import TimeSpan
-from panoseti_zarr.quicklook.walk import Frames, StreamLook, find_missing, walk
+from panoseti_zarr.quicklook.collect.scan import Frames, StreamLook, find_missing, walk
+from panoseti_zarr.quicklook.compute.images import LightCurve, PixelSums, band_of
+from panoseti_zarr.quicklook.compute.sampling import cut_range
+from panoseti_zarr.quicklook.compute.timeline import TimeSpan
+from panoseti_zarr.quicklook.store_view import StoredStream
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,9 +15,9 @@ from panoseti_zarr.core.l1.subtract import keep_pulses, mask_pixels, pulse_thres
 from panoseti_zarr.core.l1.windows import Windows
 from panoseti_zarr.core.text import count
 from panoseti_zarr.model import HeaderForm, Product
-from panoseti_zarr.quicklook.sampling import choose_ranges, spread
-from panoseti_zarr.quicklook.stored import StoredStream
-from panoseti_zarr.quicklook.walk import Frames, pieces_of, read_frames
+from panoseti_zarr.quicklook.collect.scan import Frames, pieces_of, read_frames
+from panoseti_zarr.quicklook.compute.sampling import choose_ranges, spread
+from panoseti_zarr.quicklook.store_view import StoredStream
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""Collecting what a picture shows, in one pass over a store."""

@@ -1,0 +1,1 @@
+"""Summaries over time and pixels; pure functions."""
