@@ -92,7 +92,7 @@ def make_frame(product: str, header: bytes | None = None, seed: int = 0) -> byte
 
 def test_no_decoding_code_is_shared_with_convert():
     """No module of verify imports a module that convert reads or writes frames with."""
-    free = ("errors", "model", "cli.console", "core.words")
+    free = ("errors", "model", "cli.console", "core.text")
     allowed = {f"panoseti_zarr.{name}" for name in free}
     folder = Path(panoseti_zarr.io.verify.__file__).parent
     files = [*folder.glob("*.py"), Path(panoseti_zarr.cli.verify.__file__)]

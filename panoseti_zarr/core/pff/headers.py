@@ -1,4 +1,4 @@
-r"""Decode the headers of whole blocks of frames, as `panoseti_zarr.core.pff.framing.parse_header` would.
+r"""Decode the headers of whole blocks of frames, as `parse_header` would.
 
 A frame is decoded here only when its header is, byte for byte, the file's first readable header
 with other plain decimal numbers in it, for which ``json.loads`` gives those numbers; every other
