@@ -20,10 +20,10 @@ import numpy as np
 import tensorstore
 
 from panoseti_zarr.io.fs.durable import sync_file
-from panoseti_zarr.io.fs.malloc import keep_freed_memory
+from panoseti_zarr.io.fs.malloc import tune_malloc
 from panoseti_zarr.io.fs.scratch import scratch
 
-keep_freed_memory()
+tune_malloc()
 
 
 def open_array(store: Path, document: dict[str, object]) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 from matplotlib import pyplot as plt
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, PffToZarrConfig
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.pipeline.ingest import ingest_stream
@@ -40,14 +40,14 @@ class Stores:
         listing = list_run(run)
         (key,) = (key for key in listing.keys if key.product == product)
         self._work = work
-        with InProcessExecutor(2) as executor:
+        with ThreadExecutor(2) as executor:
             self._l0 = ingest_stream(listing, key, work, PffToZarrConfig(), executor).store_path
         self.l0 = zarr.open_group(self._l0, mode="r")
 
     def l1(self, settings: BaselineSubtractConfig) -> zarr.Group:
         """Make an L1 store."""
         path = self._work / f"{len(list(self._work.iterdir()))}_L1.zarr"
-        with InProcessExecutor(2) as executor:
+        with ThreadExecutor(2) as executor:
             return zarr.open_group(make_l1(self._l0, path, settings, executor).path, mode="r")
 
 

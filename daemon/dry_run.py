@@ -14,22 +14,22 @@ from pathlib import Path
 
 from panoseti_zarr.daemon.state.events import (
     Event,
+    OutputsChecked,
     OutputSeen,
-    OutputsSeen,
-    RootSeen,
-    RunSeen,
+    RootScanned,
+    RunScanned,
+    ScannedStream,
     Started,
     Store,
-    StreamSeen,
 )
-from panoseti_zarr.daemon.state.instructions import CheckOutputs, Instruction, LookAtRun, ScanRoot
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.instructions import CheckOutputs, Instruction, ScanRoot, ScanRun
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import Run
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.watch.mounts import mount_of
-from panoseti_zarr.daemon.watch.output_check import look_at_outputs
-from panoseti_zarr.daemon.watch.root_scan import list_root
-from panoseti_zarr.daemon.watch.run_scan import as_fields, look_at_run
+from panoseti_zarr.daemon.watch.output_check import stat_outputs
+from panoseti_zarr.daemon.watch.root_scan import scan_root
+from panoseti_zarr.daemon.watch.run_scan import asdict_shallow, scan_run
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.model import PRODUCTS, StreamKey
@@ -114,8 +114,8 @@ class _Previewer:
         self._settle_s = settings.settle_s
         # No rescan and no second look at what is done comes into it.
         never_s = 1e12
-        self._state = ServiceState(replace(settings, rescan_s=never_s, recheck_s=never_s))
-        self._listed: dict[str, RunSeen] = {}
+        self._state = ServiceStateMachine(replace(settings, rescan_s=never_s, recheck_s=never_s))
+        self._listed: dict[str, RunScanned] = {}
         self._entries: dict[str, tuple[str, ...]] = {}
 
     def run(self) -> Preview:
@@ -131,7 +131,7 @@ class _Previewer:
 
     def _look_again(self, run: Run) -> None:
         if run.is_settling and not self._state.roots[run.root].paused:
-            self._handle(self._look(LookAtRun(run.root, run.name, with_streams=True)))
+            self._handle(self._look(ScanRun(run.root, run.name, with_streams=True)))
 
     def _handle(self, event: Event) -> None:
         events = deque([event])
@@ -145,30 +145,30 @@ class _Previewer:
         match instruction:
             case ScanRoot(root):
                 return self._scan(root)
-            case LookAtRun():
+            case ScanRun():
                 return self._look(instruction)
             case CheckOutputs():
-                return OutputsSeen(time.monotonic(), self._look_at_outputs())
+                return OutputsChecked(time.monotonic(), self._look_at_outputs())
         return None
 
-    def _scan(self, root: str) -> RootSeen:
-        listing = list_root(Path(root))
+    def _scan(self, root: str) -> RootScanned:
+        listing = scan_root(Path(root))
         self._entries[root] = tuple(entry.name for entry in listing.runs)
-        return RootSeen(time.monotonic(), root, **as_fields(listing))
+        return RootScanned(time.monotonic(), root, **asdict_shallow(listing))
 
-    def _look(self, wanted: LookAtRun) -> RunSeen:
+    def _look(self, wanted: ScanRun) -> RunScanned:
         began_s = time.monotonic()
         path = Path(wanted.root) / wanted.run
-        look = look_at_run(path, self._markers, *self._outputs, with_streams=wanted.with_streams)
+        look = scan_run(path, self._markers, *self._outputs, with_streams=wanted.with_streams)
         if look.streams is not None:
             look = replace(look, outputs=self._look_at_outputs())
-        seen = RunSeen(time.monotonic(), wanted.run, began_s, **as_fields(look))
+        seen = RunScanned(time.monotonic(), wanted.run, began_s, **asdict_shallow(look))
         if seen.streams is not None:
             self._listed[wanted.run] = seen
         return seen
 
     def _look_at_outputs(self) -> tuple[OutputSeen, ...]:
-        return tuple(_as_made(output) for output in look_at_outputs(*self._outputs))
+        return tuple(_as_made(output) for output in stat_outputs(*self._outputs))
 
     def _of_root(self, root: str) -> list[RunPreview]:
         record = self._state.roots[root]
@@ -206,7 +206,7 @@ def _sizes(path: Path) -> dict[StreamKey, int]:
     return {key: listing.size_bytes(key) for key in listing.streams}
 
 
-def _needed(sizes: dict[StreamKey, int], seen: dict[str, StreamSeen]) -> tuple[int, int]:
+def _needed(sizes: dict[StreamKey, int], seen: dict[str, ScannedStream]) -> tuple[int, int]:
     """Return what the L0 and the L1 stores that a run lacks need at most."""
     l0_bytes = l1_bytes = 0
     for key, size_bytes in sizes.items():

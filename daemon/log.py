@@ -19,7 +19,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from panoseti_zarr.core.redact import REMOVED, without_secrets, without_user_info
+from panoseti_zarr.core.redact import REMOVED, redact, redact_urls
 from panoseti_zarr.errors import PanosetiZarrError, one_line
 
 _PRIORITY = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
@@ -177,11 +177,11 @@ def published(line: dict[str, Any]) -> dict[str, Any]:
 def _without_secrets(value: Any) -> Any:
     """Return a value of a line without passwords: of URLs, by the name of their key, in words."""
     if isinstance(value, str):
-        return _SECRET.sub(rf"\g<1>{REMOVED}", without_user_info(value))
+        return _SECRET.sub(rf"\g<1>{REMOVED}", redact_urls(value))
     if isinstance(value, list | tuple):
         return [_without_secrets(item) for item in value]
     if isinstance(value, dict):
-        cleaned = without_secrets(value)
+        cleaned = redact(value)
         return {key: _without_secrets(item) for key, item in cleaned.items()}
     return value
 

@@ -16,7 +16,7 @@ _MOMENT_S = 0.1
 """Enough for a lane that has nothing to do to end."""
 
 
-class Lanes:
+class SerialThreads:
     """Starts a thread for each lane when it is first used."""
 
     def __init__(self) -> None:

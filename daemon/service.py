@@ -19,25 +19,25 @@ from panoseti_zarr.cluster import ClusterEvent, Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
 from panoseti_zarr.daemon import log
 from panoseti_zarr.daemon.config_reload import merge
-from panoseti_zarr.daemon.jobs.context import Workshop, run_l1
-from panoseti_zarr.daemon.jobs.executor_supervisor import ClusterLink
-from panoseti_zarr.daemon.jobs.l0 import run_ingest, run_round
+from panoseti_zarr.daemon.jobs.context import JobContext, run_l1
+from panoseti_zarr.daemon.jobs.executor_supervisor import ExecutorSupervisor
+from panoseti_zarr.daemon.jobs.l0 import run_append, run_ingest
 from panoseti_zarr.daemon.jobs.quicklook import Quicklooks
-from panoseti_zarr.daemon.jobs.sidecar import Housekeeper
+from panoseti_zarr.daemon.jobs.sidecar import SidecarJob
 from panoseti_zarr.daemon.jobs.verify import run_verify
 from panoseti_zarr.daemon.log import get_logger, set_level
 from panoseti_zarr.daemon.report.publisher import LANE as RECORDS_LANE
-from panoseti_zarr.daemon.report.publisher import Recorder
-from panoseti_zarr.daemon.report.systemd import Notifier
-from panoseti_zarr.daemon.serial_threads import Lanes
+from panoseti_zarr.daemon.report.publisher import StatusPublisher
+from panoseti_zarr.daemon.report.systemd import SystemdNotifier
+from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.daemon.state import events as m
 from panoseti_zarr.daemon.state import instructions as do
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.ledger import Ledger
 from panoseti_zarr.daemon.status.requests import find_requests
-from panoseti_zarr.daemon.watch.inspector import Eyes
-from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.inspector import FilesystemInspector
+from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.errors import ConfigError
 
 TURN_S = 0.5
@@ -53,7 +53,7 @@ WRITE_S = 10.0
 """How long the last records may take to be written."""
 
 
-Job = TypeVar("Job", do.StartIngest, do.StartRound, do.StartL1, do.StartVerify)
+Job = TypeVar("Job", do.StartIngest, do.StartAppend, do.StartL1, do.StartVerify)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Service:
         Read again at SIGHUP.
     places : Directories
     ledger : Ledger
-    notifier : Notifier
+    notifier : SystemdNotifier
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Service:
         config_path: Path | None,
         places: Directories,
         ledger: Ledger,
-        notifier: Notifier,
+        notifier: SystemdNotifier,
     ) -> None:
         self._config = config
         self._config_path = config_path
@@ -99,20 +99,20 @@ class Service:
         self._log = get_logger()
         self._inbox: SimpleQueue[m.Event | Callable[[], None]] = SimpleQueue()
         post = self._inbox.put
-        self._lanes = Lanes()
-        self._state = ServiceState(machine_settings(config.daemon))
-        self._recordings = Recordings(config.daemon)
-        self._eyes = Eyes(self._recordings, places.outputs, self._lanes, post)
-        self._housekeeper = Housekeeper(
+        self._lanes = SerialThreads()
+        self._state = ServiceStateMachine(machine_settings(config.daemon))
+        self._recordings = LiveRuns(config.daemon)
+        self._eyes = FilesystemInspector(self._recordings, places.outputs, self._lanes, post)
+        self._housekeeper = SidecarJob(
             places.l1_dir, self._lanes, is_on=lambda: self._config.daemon.housekeeping
         )
-        self._recorder = Recorder(
+        self._recorder = StatusPublisher(
             config, config_path, self._state, places.state_dir, ledger, self._lanes, notifier, post
         )
         self._quicklooks = Quicklooks(
             config, places.state_dir, say=lambda log: post(partial(self._say, log))
         )
-        self._link = ClusterLink(
+        self._link = ExecutorSupervisor(
             config,
             self._lanes,
             on_ready=lambda executor, n_slots: post(partial(self._ready, executor, n_slots)),
@@ -186,11 +186,11 @@ class Service:
             self._handle(item)
 
     def _handle(self, event: m.Event) -> None:
-        if isinstance(event, m.Hinted):
+        if isinstance(event, m.ChangeHint):
             self._eyes.taken(event)
         for instruction in self._state.handle(event):
             self._carry_out(instruction)
-        if isinstance(event, m.RootSeen):
+        if isinstance(event, m.RootScanned):
             self._eyes.follow_up(event)
         elif isinstance(event, m.L1Ended) and event.is_changed:
             self._quicklooks.ask(event.run, event.stream)
@@ -205,19 +205,19 @@ class Service:
                 self._recorder.save(run)
             case do.StartIngest():
                 self._start_job(run_ingest, instruction)
-            case do.StartRound():
-                self._start_job(run_round, instruction)
+            case do.StartAppend():
+                self._start_job(run_append, instruction)
             case do.StartL1():
                 self._start_job(run_l1, instruction)
             case do.StartVerify():
                 self._start_job(run_verify, instruction)
-            case do.HoldVerify(is_held):
+            case do.PauseVerify(is_held):
                 (self._may_verify.clear if is_held else self._may_verify.set)()
             case do.MakeHousekeeping():
                 self._housekeeper.want(instruction)
             case do.StopJobs():
                 self._stop.set()
-            case do.LeaveTasks():
+            case do.AbandonTasks():
                 self._leave_tasks()
             case do.Exit(code):
                 self._exit_code = code
@@ -230,9 +230,9 @@ class Service:
         getattr(self._log, log.level)(log.event, **bound, **log.fields)
         self._recorder.said(log)
 
-    def _start_job(self, run: Callable[[Job, Workshop], None], job: Job) -> None:
+    def _start_job(self, run: Callable[[Job, JobContext], None], job: Job) -> None:
         assert self._executor is not None  # noqa: S101 - no job starts before `Connected`
-        workshop = Workshop(
+        workshop = JobContext(
             self._config,
             *self._places.outputs,
             self._executor,
@@ -289,7 +289,7 @@ class Service:
                 fields = {"request": request.path.name, "reason": request.problem}
                 self._say(do.Log("request.refused", "warning", fields=fields))
             elif are_known or request.run in self._state.runs:
-                self._handle(m.RetryAsked(time.monotonic(), request.run, request.rebuild))
+                self._handle(m.RetryRequested(time.monotonic(), request.run, request.rebuild))
             else:
                 continue
             self._recorder.forget(request.path)
@@ -319,7 +319,7 @@ class Service:
         self._housekeeper.close()
         self._notifier.stopping()
         self._say(do.Log("service.stopping", "info", fields={"reason": reason}))
-        self._handle(m.StopAsked(time.monotonic()))
+        self._handle(m.StopRequested(time.monotonic()))
 
     def _finish(self) -> None:
         """Close what is open, each within its time."""

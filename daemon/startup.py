@@ -21,7 +21,7 @@ from panoseti_zarr.errors import ConfigError, InputError, TransientIOError
 from panoseti_zarr.io.fs.durable import ensure_directory
 
 if TYPE_CHECKING:
-    from panoseti_zarr.daemon.report.systemd import Notifier
+    from panoseti_zarr.daemon.report.systemd import SystemdNotifier
     from panoseti_zarr.daemon.service import Service
     from panoseti_zarr.daemon.status.ledger import Ledger
 
@@ -55,7 +55,7 @@ def serve(argument: Path | None) -> int:
         Another service uses the state directory, or it cannot be used.
     """
     from panoseti_zarr.daemon import log  # noqa: PLC0415 - so that other commands start fast
-    from panoseti_zarr.daemon.report.systemd import Notifier  # noqa: PLC0415
+    from panoseti_zarr.daemon.report.systemd import SystemdNotifier  # noqa: PLC0415
     from panoseti_zarr.daemon.service import Directories, Service  # noqa: PLC0415
 
     # Until the loop takes it: nothing was begun yet.
@@ -71,7 +71,7 @@ def serve(argument: Path | None) -> int:
     log.configure(config.logging.level, config.logging.format)
     logger = log.get_logger()
     _let_workers_log(config)
-    notifier = Notifier.from_environment()
+    notifier = SystemdNotifier.from_environment()
     _make(state_dir, "state_dir")
     with service_lock(state_dir):
         _make(state_dir / REQUESTS_NAME, "state_dir")
@@ -150,7 +150,7 @@ def _make(path: Path, key: str) -> None:
         ) from None
 
 
-def _open_ledger(state_dir: Path, notifier: Notifier) -> Ledger:
+def _open_ledger(state_dir: Path, notifier: SystemdNotifier) -> Ledger:
     """Open the ledger; a disk that is full is waited for, for starting again would not help."""
     from panoseti_zarr.daemon.log import get_logger  # noqa: PLC0415
     from panoseti_zarr.daemon.status.ledger import Ledger  # noqa: PLC0415

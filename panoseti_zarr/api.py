@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.cluster import SharedPlaces, make_executor
+from panoseti_zarr.cluster import SharedPaths, make_executor
 from panoseti_zarr.config import Config, load_config
 from panoseti_zarr.core.pff.names import l1_store_name, parse_run_name
 from panoseti_zarr.io.fs.durable import ensure_directory
@@ -164,7 +164,7 @@ def convert(
     """
     run = obs if isinstance(obs, Run) else Run(obs)
     config, l0_path = _config(settings), Path(l0_dir).absolute()
-    with make_executor(config, places=SharedPlaces((l0_path,), (run.path,))) as executor:
+    with make_executor(config, places=SharedPaths((l0_path,), (run.path,))) as executor:
         return convert_run(run.listing, l0_path, config, executor)
 
 
@@ -207,7 +207,7 @@ def baseline(l0: StrPath, l1: StrPath | None = None, *, settings: Settings = Non
         state = read_state(l0_path)
         l1_path /= l1_store_name(state.run, StreamKey(state.product, state.module))
     ensure_directory(l1_path.parent)
-    with make_executor(config, places=SharedPlaces((l1_path.parent,), (l0_path,))) as executor:
+    with make_executor(config, places=SharedPaths((l1_path.parent,), (l0_path,))) as executor:
         return make_l1(l0_path, l1_path, config.baseline_subtract, executor)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorstore
 
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.io.l0.metadata import new_documents
+from panoseti_zarr.io.l0.metadata import empty_store_documents
 from panoseti_zarr.io.zarr3.metadata import encode, resized, root_document
 from panoseti_zarr.model import PRODUCTS, array_specs
 
@@ -51,7 +51,9 @@ def write_l0(store: Path, product: str, arrays: dict[str, np.ndarray], **options
     n_frames = attributes["n_frames"]
     documents = {
         path: resized(document, n_frames) if document["node_type"] == "array" else document
-        for path, document in new_documents(PRODUCTS[product], PffToZarrConfig(**options)).items()
+        for path, document in empty_store_documents(
+            PRODUCTS[product], PffToZarrConfig(**options)
+        ).items()
     }
     for path, document in documents.items():
         (store / path).mkdir(parents=True, exist_ok=True)

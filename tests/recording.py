@@ -6,9 +6,9 @@ from threading import Event
 
 from stores import SMALL_CHUNKS, frame_files, ingest
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.io.pff.listing import list_run
-from panoseti_zarr.io.pff.live import GrowingRun
+from panoseti_zarr.io.pff.live import LiveRun
 from panoseti_zarr.pipeline.appender import Order
 from panoseti_zarr.pipeline.follow import follow_stream
 
@@ -35,7 +35,7 @@ class Recording:
         self.now_s = 100.0
         self.commits = []
         self.files = frame_files(whole)
-        self.growing = GrowingRun(SETTLE_S)
+        self.growing = LiveRun(SETTLE_S)
         self.l0.mkdir(parents=True)
         ignore = shutil.ignore_patterns("*.pff", "*_complete", "recording_ended")
         shutil.copytree(whole, self.run, ignore=ignore)
@@ -73,12 +73,12 @@ class Recording:
 
     def restart(self) -> None:
         """Forget what was seen, as a service that was started anew."""
-        self.growing = GrowingRun(SETTLE_S)
+        self.growing = LiveRun(SETTLE_S)
 
     def follow(self, *, with_tail: bool = True):
         """Make one round."""
         self.look()
-        with InProcessExecutor(2) as executor:
+        with ThreadExecutor(2) as executor:
             order = Order(
                 list_run(self.run), self.key, self.settings, executor, self.commits.append, Event()
             )

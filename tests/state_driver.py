@@ -10,18 +10,18 @@ from panoseti_zarr.daemon.state.events import (
     IngestEnded,
     L1Ended,
     Outcome,
+    OutputsChecked,
     OutputSeen,
-    OutputsSeen,
-    RootSeen,
+    RootScanned,
     RunEntry,
-    RunSeen,
+    RunScanned,
+    ScannedStream,
     Started,
     Store,
-    StreamSeen,
     Tick,
 )
 from panoseti_zarr.daemon.state.instructions import Instruction, Log, StartIngest
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
 
@@ -36,8 +36,8 @@ def entry(name: str = RUN, *, mtime_ns: int = 1, start_ns: int = 50) -> RunEntry
     return RunEntry(name, mtime_ns, (0, start_ns, name), start_ns)
 
 
-def stream(key: str = IMG, digest: str = "f1", **how: Any) -> StreamSeen:
-    return StreamSeen(key, digest, how.pop("store", Store.ABSENT), **how)
+def stream(key: str = IMG, digest: str = "f1", **how: Any) -> ScannedStream:
+    return ScannedStream(key, digest, how.pop("store", Store.ABSENT), **how)
 
 
 def outputs(**how: Any) -> tuple[OutputSeen, ...]:
@@ -52,7 +52,7 @@ class Driver:
     """Hands events to a machine at growing times; what comes out is without debug lines."""
 
     def __init__(self, settings: Settings = SETTINGS, *, ready: bool = True, **start: Any) -> None:
-        self.state = ServiceState(settings)
+        self.state = ServiceStateMachine(settings)
         self.now_s = 0.0
         self.send(Started, roots=start.pop("roots", (ROOT,)), **start)
         if ready:
@@ -66,20 +66,20 @@ class Driver:
         return [i for i in out if not (isinstance(i, Log) and i.level == "debug")]
 
     def outputs(self, **how: Any) -> list[Instruction]:
-        return self.send(OutputsSeen, outputs=outputs(**how))
+        return self.send(OutputsChecked, outputs=outputs(**how))
 
     def root(self, *entries: RunEntry, **how: Any) -> list[Instruction]:
         n_entries = how.pop("n_entries", len(entries))
         fields = {"root": ROOT, "volume": "raw", "device": 5, **how}
-        return self.send(RootSeen, n_entries=n_entries, runs=entries, **fields)
+        return self.send(RootScanned, n_entries=n_entries, runs=entries, **fields)
 
     def look(
-        self, *streams: StreamSeen, digest: str = "d1", run: str = RUN, **how: Any
+        self, *streams: ScannedStream, digest: str = "d1", run: str = RUN, **how: Any
     ) -> list[Instruction]:
         fields: dict[str, Any] = {"markers": ("run_complete",), "directory_mtime_ns": 1}
         fields |= {"outputs": outputs() if streams else ()} | how
         return self.send(
-            RunSeen,
+            RunScanned,
             after_s=how.pop("after_s", 0.0),
             run=run,
             began_s=self.now_s,
@@ -88,7 +88,7 @@ class Driver:
             **{key: value for key, value in fields.items() if key != "after_s"},
         )
 
-    def listed(self, *streams: StreamSeen, run: str = RUN, **how: Any) -> list[Instruction]:
+    def listed(self, *streams: ScannedStream, run: str = RUN, **how: Any) -> list[Instruction]:
         """Discover a run and let it be finished with these streams."""
         if run not in self.state.runs:
             self.root(*(entry(name) for name in (*self.state.runs, run)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.pipeline.ingest import ingest_stream
@@ -20,7 +20,7 @@ def ingest(run: Path, l0_dir: Path, settings: PffToZarrConfig = SMALL_CHUNKS, **
     listing = list_run(run)
     (key,) = listing.keys
     l0_dir.mkdir(exist_ok=True)
-    with InProcessExecutor(2) as executor:
+    with ThreadExecutor(2) as executor:
         return ingest_stream(listing, key, l0_dir, settings, executor, **options)
 
 

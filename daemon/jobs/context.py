@@ -22,7 +22,7 @@ from panoseti_zarr.daemon.state.events import (
     Outcome,
 )
 from panoseti_zarr.daemon.state.instructions import StartL1
-from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.errors import (
     InvariantError,
     PanosetiZarrError,
@@ -30,7 +30,7 @@ from panoseti_zarr.errors import (
     TransientIOError,
     from_os_error,
 )
-from panoseti_zarr.io.l1.builder import finish_killed
+from panoseti_zarr.io.l1.builder import recover_killed
 from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.l1 import l1_matches, make_l1
 
@@ -38,7 +38,7 @@ Tell = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
-class Workshop:
+class JobContext:
     """What every job needs.
 
     Attributes
@@ -51,7 +51,7 @@ class Workshop:
         Set when the service is to end.
     tell : callable
         Takes what happened, as events.
-    recordings : Recordings
+    recordings : LiveRuns
         What was seen of runs while they were recorded.
     may_verify : threading.Event
         Set while a comparison of a store with its files may go on.
@@ -63,7 +63,7 @@ class Workshop:
     executor: Executor
     stop: threading.Event
     tell: Tell
-    recordings: Recordings
+    recordings: LiveRuns
     may_verify: threading.Event = field(default_factory=threading.Event)
 
 
@@ -73,7 +73,7 @@ def parse_stream(text: str) -> StreamKey:
     return StreamKey(product, int(module))
 
 
-def run_l1(job: StartL1, workshop: Workshop) -> None:
+def run_l1(job: StartL1, workshop: JobContext) -> None:
     """Make a stream's L1 store unless it matches; tell how it ended."""
     key = parse_stream(job.stream)
     l0_path = workshop.l0_dir / store_name(job.run, key)
@@ -86,13 +86,13 @@ def run_l1(job: StartL1, workshop: Workshop) -> None:
     try:
         check_device(workshop.l1_dir, job.l1_device, "l1_dir")
         if l1_matches(l0_path, l1_path) and not (job.refresh and _differs(l1_path, settings)):
-            finish_killed(l1_path)
+            recover_killed(l1_path)
             workshop.tell(ended(Outcome.DONE))
             return
         workshop.tell(L1Started(time.monotonic(), job.run, job.stream))
         result = make_l1(l0_path, l1_path, settings, workshop.executor, stop=workshop.stop)
     except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
-        outcome, reason = judge_error(error, workshop.stop)
+        outcome, reason = classify_error(error, workshop.stop)
         if not os.path.lexists(l0_path) and outcome is Outcome.CORRUPT:
             outcome = Outcome.MISSING
         workshop.tell(ended(outcome, reason))
@@ -111,7 +111,7 @@ def run_l1(job: StartL1, workshop: Workshop) -> None:
         )
 
 
-def judge_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, str]:
+def classify_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, str]:
     """Say how a job ended that raised an error, and why, in one line."""
     if isinstance(error, StopRequestedError) or stop.is_set():
         return Outcome.STOPPED, ""

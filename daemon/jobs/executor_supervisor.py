@@ -8,7 +8,7 @@ from collections.abc import Callable
 from panoseti_zarr.cluster import ClusterEvent, Executor, make_executor
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.log import get_logger
-from panoseti_zarr.daemon.serial_threads import Lanes
+from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
 
 _FIRST_DELAY_S = 1.0
@@ -16,13 +16,13 @@ _MOST_DELAY_S = 60.0
 _LANE = "cluster"
 
 
-class ClusterLink:
+class ExecutorSupervisor:
     """Makes the executor, and makes it again when its cluster does not answer any more.
 
     Parameters
     ----------
     config : Config
-    lanes : Lanes
+    lanes : SerialThreads
     on_ready : callable
         Takes the executor and its number of slots.
     on_lost : callable
@@ -36,7 +36,7 @@ class ClusterLink:
     def __init__(
         self,
         config: Config,
-        lanes: Lanes,
+        lanes: SerialThreads,
         *,
         on_ready: Callable[[Executor, int], None],
         on_lost: Callable[[str], None],

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from panoseti_zarr.daemon.jobs.context import (
+    JobContext,
     Tell,
-    Workshop,
     check_device,
-    judge_error,
+    classify_error,
     parse_stream,
 )
-from panoseti_zarr.daemon.state.events import Committed, Event, IngestEnded, Outcome, RoundEnded
-from panoseti_zarr.daemon.state.instructions import StartIngest, StartRound
-from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.state.events import AppendEnded, Committed, Event, IngestEnded, Outcome
+from panoseti_zarr.daemon.state.instructions import StartAppend, StartIngest
+from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.daemon.watch.run_scan import stream_digest
 from panoseti_zarr.errors import CorruptDataError, TransientIOError
@@ -32,7 +32,7 @@ class _StreamGoneError(Exception):
     """There is no stream any more to make a store of."""
 
 
-def run_ingest(job: StartIngest, workshop: Workshop) -> None:
+def run_ingest(job: StartIngest, workshop: JobContext) -> None:
     """Append a stream to its L0 store and close it; tell how it ended."""
     started_s = time.monotonic()
 
@@ -67,10 +67,10 @@ def run_ingest(job: StartIngest, workshop: Workshop) -> None:
     _work_on_stream(job, workshop, ingest, IngestEnded)
 
 
-def run_round(job: StartRound, workshop: Workshop) -> None:
+def run_append(job: StartAppend, workshop: JobContext) -> None:
     """Append what an open stream has; tell how it ended."""
 
-    def follow(listing: RunListing, key: StreamKey) -> RoundEnded:
+    def follow(listing: RunListing, key: StreamKey) -> AppendEnded:
         order = Order(
             listing,
             key,
@@ -81,7 +81,7 @@ def run_round(job: StartRound, workshop: Workshop) -> None:
         )
         growing = workshop.recordings.of(job.run)
         result = follow_stream(order, workshop.l0_dir, growing, with_tail=job.with_tail)
-        return RoundEnded(
+        return AppendEnded(
             time.monotonic(),
             job.run,
             job.stream,
@@ -90,21 +90,21 @@ def run_round(job: StartRound, workshop: Workshop) -> None:
             next_chunk_bytes=result.next_chunk_bytes,
         )
 
-    _work_on_stream(job, workshop, follow, RoundEnded)
+    _work_on_stream(job, workshop, follow, AppendEnded)
 
 
 def _work_on_stream(
-    job: StartIngest | StartRound,
-    workshop: Workshop,
+    job: StartIngest | StartAppend,
+    workshop: JobContext,
     work: Callable[[RunListing, StreamKey], Event],
-    ended: type[IngestEnded] | type[RoundEnded],
+    ended: type[IngestEnded] | type[AppendEnded],
 ) -> None:
     """Do an L0 job's work on the files of its stream as they are, and tell how it ended.
 
     Parameters
     ----------
-    job : StartIngest or StartRound
-    workshop : Workshop
+    job : StartIngest or StartAppend
+    workshop : JobContext
     work : callable
         Takes the listing and the stream, and returns the event that tells its end.
     ended : type
@@ -117,14 +117,14 @@ def _work_on_stream(
     except _StreamGoneError:
         event = ended(time.monotonic(), job.run, job.stream, Outcome.MISSING)
     except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
-        outcome, reason = judge_error(error, workshop.stop)
+        outcome, reason = classify_error(error, workshop.stop)
         if outcome is Outcome.CORRUPT:
-            outcome, reason = _as_root_stands(job, reason)
+            outcome, reason = _reclassify_if_unmounted(job, reason)
         event = ended(time.monotonic(), job.run, job.stream, outcome, reason)
     workshop.tell(event)
 
 
-def _tell_commit(tell: Tell, job: StartIngest | StartRound, commit: Commit) -> None:
+def _tell_commit(tell: Tell, job: StartIngest | StartAppend, commit: Commit) -> None:
     """Tell of a commit, and how long after its last frame it came."""
     is_timed = commit.last_time_ns != TIME_MISSING_NS
     tell(
@@ -141,7 +141,7 @@ def _tell_commit(tell: Tell, job: StartIngest | StartRound, commit: Commit) -> N
     )
 
 
-def _list_inside(root: Path, run: str, key: StreamKey, recordings: Recordings) -> RunListing:
+def _list_inside(root: Path, run: str, key: StreamKey, recordings: LiveRuns) -> RunListing:
     """List a run, wherever its frame files lie in its data root.
 
     Raises
@@ -160,7 +160,7 @@ def _list_inside(root: Path, run: str, key: StreamKey, recordings: Recordings) -
     return listing
 
 
-def _as_root_stands(job: StartIngest | StartRound, reason: str) -> tuple[Outcome, str]:
+def _reclassify_if_unmounted(job: StartIngest | StartAppend, reason: str) -> tuple[Outcome, str]:
     """Do not blame the data for a root that was unmounted, or a run that was removed."""
     try:
         check_device(Path(job.root), job.root_device, "the data root")

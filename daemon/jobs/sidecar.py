@@ -18,7 +18,7 @@ from typing import Any
 from panoseti_zarr.daemon.jobs.child_process import Child
 from panoseti_zarr.daemon.jobs.context import check_device
 from panoseti_zarr.daemon.log import get_logger
-from panoseti_zarr.daemon.serial_threads import Lanes
+from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
@@ -32,19 +32,19 @@ MOST_S = 4 * 3600.0
 _SHOWN_CHARS = 500
 
 
-class Housekeeper:
+class SidecarJob:
     """Has tables and copies made, in its lane.
 
     Parameters
     ----------
     l1_dir : Path
         Where they lie.
-    lanes : Lanes
+    lanes : SerialThreads
     is_on : callable
         Says whether the configuration, as it is now, asks for it.
     """
 
-    def __init__(self, l1_dir: Path, lanes: Lanes, is_on: Callable[[], bool]) -> None:
+    def __init__(self, l1_dir: Path, lanes: SerialThreads, is_on: Callable[[], bool]) -> None:
         self._l1_dir = l1_dir
         self._lanes = lanes
         self._is_on = is_on

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from panoseti_zarr.core.pff.names import store_name
-from panoseti_zarr.daemon.jobs.context import Workshop, check_device, judge_error, parse_stream
+from panoseti_zarr.daemon.jobs.context import JobContext, check_device, classify_error, parse_stream
 from panoseti_zarr.daemon.state.events import Outcome, VerifyEnded
 from panoseti_zarr.daemon.state.instructions import StartVerify
 from panoseti_zarr.daemon.watch.run_scan import stream_digest
@@ -26,24 +26,24 @@ _POLL_S = 0.2
 """How often a comparison that is held looks whether it is to stop."""
 
 
-def run_verify(job: StartVerify, workshop: Workshop) -> None:
+def run_verify(job: StartVerify, workshop: JobContext) -> None:
     """Compare a closed L0 store with its frame files; tell how it ended."""
     try:
-        event = _Comparison(job, workshop).run()
+        event = _VerifyRun(job, workshop).run()
     except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
         if isinstance(error, SourceChangedError):
             error = TransientIOError(str(error))
-        outcome, reason = judge_error(error, workshop.stop)
+        outcome, reason = classify_error(error, workshop.stop)
         if outcome is Outcome.CORRUPT and not _is_there(job, workshop):
             outcome = Outcome.MISSING
         event = VerifyEnded(time.monotonic(), job.run, job.stream, outcome, reason)
     workshop.tell(event)
 
 
-class _Comparison:
+class _VerifyRun:
     """One comparison under way."""
 
-    def __init__(self, job: StartVerify, workshop: Workshop) -> None:
+    def __init__(self, job: StartVerify, workshop: JobContext) -> None:
         self._job = job
         self._workshop = workshop
         self._key = parse_stream(job.stream)
@@ -137,7 +137,7 @@ class _Comparison:
             raise StopRequestedError(f"{self._key}: stopped")
 
 
-def _is_there(job: StartVerify, workshop: Workshop) -> bool:
+def _is_there(job: StartVerify, workshop: JobContext) -> bool:
     """Whether there is a run and a store to compare, however they may be."""
     store = workshop.l0_dir / store_name(job.run, parse_stream(job.stream))
     return os.path.isdir(Path(job.root) / job.run) and os.path.lexists(store)

@@ -19,14 +19,19 @@ from panoseti_zarr import __version__
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.report.progress import Progress
-from panoseti_zarr.daemon.report.systemd import Notifier
-from panoseti_zarr.daemon.serial_threads import Lanes
+from panoseti_zarr.daemon.report.systemd import SystemdNotifier
+from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.daemon.state.events import Started
 from panoseti_zarr.daemon.state.instructions import Log
-from panoseti_zarr.daemon.state.machine import ServiceState
-from panoseti_zarr.daemon.status.document import Facts, describe, touch_snapshot, write_snapshot
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
+from panoseti_zarr.daemon.status.document import (
+    ServiceInfo,
+    describe,
+    touch_status_file,
+    write_snapshot,
+)
 from panoseti_zarr.daemon.status.ledger import Ledger, Rows, rows_of
-from panoseti_zarr.daemon.status.summary import in_words
+from panoseti_zarr.daemon.status.summary import summarize
 from panoseti_zarr.daemon.web.feed import PageFeed
 
 if TYPE_CHECKING:
@@ -57,19 +62,19 @@ LANE = "records"
 """In which files are written."""
 
 
-class Recorder:
+class StatusPublisher:
     """Follows the state machine's records.
 
     Parameters
     ----------
     config : Config
     config_path : Path or None
-    state : ServiceState
+    state : ServiceStateMachine
         Read in the loop's thread only.
     state_dir : Path
     ledger : Ledger
-    lanes : Lanes
-    notifier : Notifier
+    lanes : SerialThreads
+    notifier : SystemdNotifier
     post : callable
         Has a function called in the loop's thread.
     """
@@ -78,11 +83,11 @@ class Recorder:
         self,
         config: Config,
         config_path: Path | None,
-        state: ServiceState,
+        state: ServiceStateMachine,
         state_dir: Path,
         ledger: Ledger,
-        lanes: Lanes,
-        notifier: Notifier,
+        lanes: SerialThreads,
+        notifier: SystemdNotifier,
         post: Callable[[Callable[[], None]], None],
     ) -> None:
         self.phase = "starting"
@@ -186,14 +191,14 @@ class Recorder:
         is_current = not (self._is_writing or self._has_news)
         if is_current and now_s - self._touched_s >= HEARTBEAT_S:
             self._touched_s = now_s
-            self._lanes.submit(LANE, partial(touch_snapshot, self._state_dir))
+            self._lanes.submit(LANE, partial(touch_status_file, self._state_dir))
 
     def _write(self, now_s: float) -> None:
         rows = [rows_of(self._state.runs[name], self._offset_ns) for name in self._unsaved]
         document = self._describe()
         self.page.show(document)
         if not self._is_stuck:
-            self._notifier.status(in_words(document))
+            self._notifier.status(summarize(document))
         if self._metrics:
             self._metrics.counted(document)
         volumes, forgotten = self._state.volumes(), self._forgotten
@@ -269,7 +274,7 @@ class Recorder:
         return now_s - (now_s if since_s is None else since_s)
 
     def _describe(self) -> dict[str, Any]:
-        facts = Facts(
+        facts = ServiceInfo(
             pid=os.getpid(),
             version=__version__,
             host=socket.gethostname(),

@@ -6,11 +6,11 @@ import contextlib
 import os
 import socket
 
-from panoseti_zarr.core.redact import without_user_info
+from panoseti_zarr.core.redact import redact_urls
 from panoseti_zarr.errors import one_line
 
 
-class Notifier:
+class SystemdNotifier:
     """Sends state to the socket that ``NOTIFY_SOCKET`` names; does nothing where there is none.
 
     Parameters
@@ -26,7 +26,7 @@ class Notifier:
         self.watchdog_s = watchdog_s
 
     @classmethod
-    def from_environment(cls) -> Notifier:
+    def from_environment(cls) -> SystemdNotifier:
         """Take the variables that systemd set, so that no child process inherits them."""
         address = os.environ.pop("NOTIFY_SOCKET", "")
         usec = os.environ.pop("WATCHDOG_USEC", "")
@@ -41,7 +41,7 @@ class Notifier:
 
     def status(self, words: str) -> None:
         """Give the state in words; a line break in them would begin another message."""
-        self._send(f"STATUS={one_line(without_user_info(words))}")
+        self._send(f"STATUS={one_line(redact_urls(words))}")
 
     def watchdog(self) -> None:
         """Say that the loop made progress."""

@@ -8,23 +8,23 @@ passed; then its files are looked at in the background, one run at a time.
 
 from __future__ import annotations
 
-from panoseti_zarr.daemon.state.events import Hinted, RootSeen, RunEntry, RunSeen
+from panoseti_zarr.daemon.state.events import ChangeHint, RootScanned, RunEntry, RunScanned
 from panoseti_zarr.daemon.state.instructions import (
+    AbandonTasks,
     Instruction,
-    LeaveTasks,
     Log,
-    LookAtRun,
     ScanRoot,
+    ScanRun,
     WatchRun,
 )
-from panoseti_zarr.daemon.state.mount_rules import judge_root
-from panoseti_zarr.daemon.state.readiness import judge, observe
-from panoseti_zarr.daemon.state.records import Place, Root, Run
+from panoseti_zarr.daemon.state.mount_rules import check_root
+from panoseti_zarr.daemon.state.readiness import assess_readiness, observe
+from panoseti_zarr.daemon.state.records import MountId, Root, Run
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.errors import one_line
 
 
-class Tracker:
+class RunDiscovery:
     """Follows roots and runs up to the moment when a run is listed.
 
     Parameters
@@ -38,15 +38,15 @@ class Tracker:
         self._roots = roots
         self._look_due: dict[str, float] = {}
 
-    def look_soon(self, run: Run, due_s: float) -> None:
+    def schedule_scan(self, run: Run, due_s: float) -> None:
         """Look at a run at ``due_s``, or earlier if that was wanted already."""
         self._look_due[run.name] = min(due_s, self._look_due.get(run.name, due_s))
 
-    def list_again(self, run: Run) -> None:
+    def schedule_listing(self, run: Run) -> None:
         """List a run's streams as soon as can be; one that waits to be finished is listed then."""
         self._roots[run.root].rechecks.appendleft(run.name)
 
-    def hinted(self, event: Hinted, settings: Settings) -> None:
+    def hinted(self, event: ChangeHint, settings: Settings) -> None:
         """Bring the next look forward; notices that come fast share one look."""
         root = self._roots.get(event.root)
         run = self._runs.get(event.run) if event.run is not None else None
@@ -58,10 +58,12 @@ class Tracker:
         elif not root.paused:
             began_s = run.quiet.until_s if run.quiet else 0.0
             # What is recorded gives notice all the time.
-            pause_s = settings.look_again_s(0.0) if settings.follow else settings.debounce_s
-            self.look_soon(run, max(event.now_s, began_s + pause_s))
+            pause_s = settings.rescan_interval_s(0.0) if settings.follow else settings.debounce_s
+            self.schedule_scan(run, max(event.now_s, began_s + pause_s))
 
-    def root_seen(self, event: RootSeen, settings: Settings) -> tuple[list[Instruction], list[Run]]:
+    def root_seen(
+        self, event: RootScanned, settings: Settings
+    ) -> tuple[list[Instruction], list[Run]]:
         """Take in the listing of a root.
 
         Returns
@@ -77,7 +79,7 @@ class Tracker:
         root.scan_due_s = event.now_s + settings.rescan_s
         known = [run for run in self._runs.values() if run.root == root.path]
         there = [run for run in known if not run.is_removed]
-        problem = judge_root(root.place, (run.name for run in there), event)
+        problem = check_root(root.place, (run.name for run in there), event)
         fields = {"root": root.path, "n_runs": len(event.runs)}
         instructions: list[Instruction] = [Log("root.scanned", "debug", fields=fields)]
         if problem:
@@ -85,7 +87,7 @@ class Tracker:
         if root.paused:
             instructions.append(Log("root.resumed", fields={"root": root.path}))
             root.paused = ""
-        root.place = Place(event.volume, event.device)
+        root.place = MountId(event.volume, event.device)
         refused = dict(event.refused)
         root.n_ignored = 0
         for entry in event.runs:
@@ -97,7 +99,7 @@ class Tracker:
         names = {entry.name for entry in event.runs} | refused.keys()
         return instructions, [run for run in there if run.name not in names]
 
-    def run_seen(self, event: RunSeen, settings: Settings) -> tuple[list[Instruction], bool]:
+    def run_seen(self, event: RunScanned, settings: Settings) -> tuple[list[Instruction], bool]:
         """Take in a look at a run.
 
         Returns
@@ -135,7 +137,7 @@ class Tracker:
                 WatchRun(run.root, run.name),
             ]
         run.quiet = observe(run.quiet, event.digest, event.began_s, event.now_s)
-        verdict = judge(
+        verdict = assess_readiness(
             run.quiet,
             event.markers,
             settings.finished_markers,
@@ -146,9 +148,9 @@ class Tracker:
         if verdict.is_finished and event.streams is not None:
             return instructions, True
         if verdict.is_finished:
-            self.look_soon(run, event.now_s)
-        elif verdict.look_again_s is not None:
-            self.look_soon(run, verdict.look_again_s)
+            self.schedule_scan(run, event.now_s)
+        elif verdict.rescan_interval_s is not None:
+            self.schedule_scan(run, verdict.rescan_interval_s)
         return instructions, False
 
     def look_due(self, now_s: float, settings: Settings) -> list[Instruction]:
@@ -193,14 +195,14 @@ class Tracker:
         if root is None or root.paused or run.is_removed:
             return []
         run.is_looking = True
-        return [LookAtRun(run.root, run.name, with_streams)]
+        return [ScanRun(run.root, run.name, with_streams)]
 
     def _check_hung(self, root: Root, before_s: float) -> list[Instruction]:
         """Pause a root whose last answer is too old; its next one resumes it."""
         if root.answered_s > before_s:
             return []
         root.is_hung = True
-        return [*self._pause(root, "gives no answer", []), LeaveTasks()]
+        return [*self._pause(root, "gives no answer", []), AbandonTasks()]
 
     def _pause(self, root: Root, problem: str, there: list[Run]) -> list[Instruction]:
         for run in there:
@@ -234,7 +236,7 @@ class Tracker:
             return self._discovered(run, now_s)
         is_changed = entry.directory_mtime_ns != run.directory_mtime_ns
         if run.is_settling or is_changed or run.n_quarantined:
-            self.look_soon(run, now_s)
+            self.schedule_scan(run, now_s)
         if run.recheck_s is not None and run.recheck_s <= now_s:
             run.recheck_s = now_s + settings.recheck_s
             root.rechecks.append(run.name)
@@ -242,7 +244,7 @@ class Tracker:
 
     def _discovered(self, run: Run, now_s: float) -> list[Instruction]:
         run.discovered_s = now_s
-        self.look_soon(run, now_s)
+        self.schedule_scan(run, now_s)
         return [
             Log("run.discovered", "info", run.name, None, {"root": run.root}),
             WatchRun(run.root, run.name),

@@ -36,7 +36,7 @@ class Store(StrEnum):
 
 
 @dataclass(frozen=True)
-class StreamSeen:
+class ScannedStream:
     """A stream in the listing of its run: its files' digest and size, and how its stores stand."""
 
     key: str
@@ -114,7 +114,7 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Hinted:
+class ChangeHint:
     """A watch noticed something in a root (``run`` is None) or in one of its runs."""
 
     now_s: float
@@ -123,7 +123,7 @@ class Hinted:
 
 
 @dataclass(frozen=True)
-class RootSeen:
+class RootScanned:
     """The listing of a root. ``n_entries`` counts every entry; ``refused``: (name, reason)."""
 
     now_s: float
@@ -137,7 +137,7 @@ class RootSeen:
 
 
 @dataclass(frozen=True)
-class RunSeen:
+class RunScanned:
     """A look at the files of a run.
 
     ``streams`` is None where the look did not ask for them, or where the files changed during
@@ -153,7 +153,7 @@ class RunSeen:
     digest: str = ""
     directory_mtime_ns: int = 0
     markers: tuple[str, ...] = ()
-    streams: tuple[StreamSeen, ...] | None = None
+    streams: tuple[ScannedStream, ...] | None = None
     growth: tuple[Growth, ...] = ()
     outputs: tuple[OutputSeen, ...] = ()
     refused: tuple[str, ...] = ()
@@ -163,7 +163,7 @@ class RunSeen:
 
 
 @dataclass(frozen=True)
-class OutputsSeen:
+class OutputsChecked:
     """A look at the output directories."""
 
     now_s: float
@@ -203,7 +203,7 @@ class IngestEnded:
 
 
 @dataclass(frozen=True)
-class RoundEnded:
+class AppendEnded:
     """An open stream was appended as far as it went.
 
     ``n_rest``: frames that are certain and not shown yet; ``next_chunk_bytes``: size of its files
@@ -268,7 +268,7 @@ class VerifyEnded:
 
 
 @dataclass(frozen=True)
-class RetryAsked:
+class RetryRequested:
     """Somebody wants a run tried again, or made anew."""
 
     now_s: float
@@ -285,7 +285,7 @@ class Reconfigured:
 
 
 @dataclass(frozen=True)
-class StopAsked:
+class StopRequested:
     """The service is to stop."""
 
     now_s: float
@@ -296,17 +296,17 @@ Event = (
     | Connected
     | Disconnected
     | Tick
-    | Hinted
-    | RootSeen
-    | RunSeen
-    | OutputsSeen
+    | ChangeHint
+    | RootScanned
+    | RunScanned
+    | OutputsChecked
     | Committed
     | IngestEnded
-    | RoundEnded
+    | AppendEnded
     | L1Started
     | L1Ended
     | VerifyEnded
-    | RetryAsked
+    | RetryRequested
     | Reconfigured
-    | StopAsked
+    | StopRequested
 )

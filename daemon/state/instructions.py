@@ -19,14 +19,14 @@ class Log:
 
 @dataclass(frozen=True)
 class ScanRoot:
-    """List a root; answered by `RootSeen`."""
+    """List a root; answered by `RootScanned`."""
 
     root: str
 
 
 @dataclass(frozen=True)
-class LookAtRun:
-    """Look at a run's files, and at its streams' stores if asked; answered by `RunSeen`."""
+class ScanRun:
+    """Look at a run's files, and at its streams' stores if asked; answered by `RunScanned`."""
 
     root: str
     run: str
@@ -35,7 +35,7 @@ class LookAtRun:
 
 @dataclass(frozen=True)
 class CheckOutputs:
-    """Look at the output directories; answered by `OutputsSeen`."""
+    """Look at the output directories; answered by `OutputsChecked`."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class StartIngest:
 
 
 @dataclass(frozen=True)
-class StartRound:
-    """Append what an open stream has so far; answered by `Committed`, `RoundEnded`.
+class StartAppend:
+    """Append what an open stream has so far; answered by `Committed`, `AppendEnded`.
 
     ``with_tail``: its last, partial chunk too. The devices as in `StartIngest`.
     """
@@ -115,7 +115,7 @@ class StartVerify:
 
 
 @dataclass(frozen=True)
-class HoldVerify:
+class PauseVerify:
     """Let the comparison under way wait, for a job has come, or go on."""
 
     is_held: bool
@@ -147,7 +147,7 @@ class StopJobs:
 
 
 @dataclass(frozen=True)
-class LeaveTasks:
+class AbandonTasks:
     """Ask the jobs under way to stop, and leave tasks that hang to themselves: others go on."""
 
 
@@ -161,18 +161,18 @@ class Exit:
 Instruction = (
     Log
     | ScanRoot
-    | LookAtRun
+    | ScanRun
     | CheckOutputs
     | WatchRun
     | UnwatchRun
     | StartIngest
-    | StartRound
+    | StartAppend
     | StartL1
     | StartVerify
-    | HoldVerify
+    | PauseVerify
     | MakeHousekeeping
     | SaveRun
     | StopJobs
-    | LeaveTasks
+    | AbandonTasks
     | Exit
 )

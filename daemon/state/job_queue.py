@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 
-from panoseti_zarr.daemon.state.events import Committed, IngestEnded, L1Ended, Outcome, RoundEnded
+from panoseti_zarr.daemon.state.events import AppendEnded, Committed, IngestEnded, L1Ended, Outcome
 from panoseti_zarr.daemon.state.instructions import (
     Instruction,
     Log,
@@ -20,7 +20,7 @@ from panoseti_zarr.daemon.state.instructions import (
 from panoseti_zarr.daemon.state.records import (
     RUNNING,
     SETTLED,
-    Place,
+    MountId,
     Root,
     Run,
     Stream,
@@ -36,7 +36,7 @@ def requeue(run: Run, stream: Stream) -> Log:
     return Log("stream.queued", "info", run.name, stream.key)
 
 
-class Backlog:
+class JobQueue:
     """Streams with work to do, and the jobs under way.
 
     Parameters
@@ -158,7 +158,7 @@ class Backlog:
         if event.outcome in {Outcome.STOPPED, Outcome.BROKEN}:
             stream.status = StreamStatus.QUEUED
             return []
-        if stream.run_again:
+        if stream.requeue_after_job:
             return [requeue(run, stream)]
         if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
             # Not what was listed: wait until the run is finished again, and list it anew.
@@ -177,7 +177,7 @@ class Backlog:
         if event.outcome in {Outcome.STOPPED, Outcome.BROKEN}:
             stream.status = StreamStatus.L1_QUEUED
             return []
-        if stream.run_again:
+        if stream.requeue_after_job:
             return [requeue(run, stream)]
         if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
             stream.status = StreamStatus.WAITING
@@ -187,13 +187,13 @@ class Backlog:
             return quarantine(stream, event)
         return postpone(stream, event, StreamStatus.L1_RETRYING, "l1.postponed", settings)
 
-    def end(self, event: IngestEnded | RoundEnded | L1Ended) -> tuple[Run, Stream]:
+    def end(self, event: IngestEnded | AppendEnded | L1Ended) -> tuple[Run, Stream]:
         """Note that a job ended; return whose."""
         self.running.discard((event.run, event.stream))
         run = self._runs[event.run]
         return run, run.streams[event.stream]
 
-    def _start_ingest(self, run: Run, stream: Stream, place: Place | None) -> Instruction:
+    def _start_ingest(self, run: Run, stream: Stream, place: MountId | None) -> Instruction:
         stream.status = StreamStatus.INGESTING
         stream.due_s = None
         stream.n_bytes = 0 if stream.rebuild else stream.n_bytes
@@ -217,7 +217,7 @@ class Backlog:
 
     def _closed(self, run: Run, stream: Stream, event: IngestEnded) -> list[Instruction]:
         stream.is_closed = True
-        stream.rebuild = stream.rebuild and stream.run_again
+        stream.rebuild = stream.rebuild and stream.requeue_after_job
         stream.reason = ""
         stream.n_attempts = 0
         stream.n_frames = event.n_frames
@@ -237,7 +237,7 @@ class Backlog:
             "gaps": list(event.gaps),
         }
         instructions.append(Log("stream.closed", "info", event.run, event.stream, fields))
-        if stream.run_again:
+        if stream.requeue_after_job:
             instructions.append(requeue(run, stream))
         else:
             stream.status = StreamStatus.L1_QUEUED
@@ -246,7 +246,7 @@ class Backlog:
     def _made(self, run: Run, stream: Stream, event: L1Ended) -> list[Instruction]:
         stream.status = StreamStatus.REMOVED if run.is_removed else StreamStatus.DONE
         stream.reason = ""
-        stream.refresh_l1 = stream.refresh_l1 and stream.run_again
+        stream.refresh_l1 = stream.refresh_l1 and stream.requeue_after_job
         stream.n_attempts = 0
         instructions: list[Instruction] = []
         if event.is_changed:
@@ -256,7 +256,7 @@ class Backlog:
                 "seconds": round(event.seconds, 3),
             }
             instructions.append(Log("l1.finished", "info", event.run, event.stream, fields))
-        if stream.run_again:
+        if stream.requeue_after_job:
             instructions.append(requeue(run, stream))
         return instructions
 

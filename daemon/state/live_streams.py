@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass
 
 from panoseti_zarr.core.pff.growth import Growth
-from panoseti_zarr.daemon.state.events import Outcome, RoundEnded, RunSeen
-from panoseti_zarr.daemon.state.instructions import Instruction, StartRound
-from panoseti_zarr.daemon.state.job_queue import Backlog, requeue
+from panoseti_zarr.daemon.state.events import AppendEnded, Outcome, RunScanned
+from panoseti_zarr.daemon.state.instructions import Instruction, StartAppend
+from panoseti_zarr.daemon.state.job_queue import JobQueue, requeue
 from panoseti_zarr.daemon.state.records import FOLLOWED, Root, Run, Stream, StreamStatus
 from panoseti_zarr.daemon.state.retries import postpone, quarantine
 from panoseti_zarr.daemon.state.settings import Settings
@@ -25,7 +25,7 @@ quarantine: what was found in the middle of a change is right again a moment lat
 
 
 @dataclass
-class _OpenStream:
+class LiveStream:
     """What is known of an open stream: its files now, and as they were for the last round."""
 
     growth: Growth
@@ -58,24 +58,24 @@ class _OpenStream:
         return self.flush_due_s if self.growth != self.round or self.n_rest else math.inf
 
 
-class Follower:
+class LiveStreams:
     """The open streams.
 
     Parameters
     ----------
     runs, roots : dict
         The state machine's own records, shared with it.
-    backlog : Backlog
+    backlog : JobQueue
         Knows whether a job may start; rounds are jobs too.
     """
 
-    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], backlog: Backlog) -> None:
+    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], backlog: JobQueue) -> None:
         self._runs = runs
         self._roots = roots
         self._backlog = backlog
-        self._open: dict[tuple[str, str], _OpenStream] = {}
+        self._open: dict[tuple[str, str], LiveStream] = {}
 
-    def seen(self, run: Run, event: RunSeen) -> bool:
+    def seen(self, run: Run, event: RunScanned) -> bool:
         """Take in how far the files of a run have come; return whether a stream opened."""
         has_opened = False
         for growth in event.growth:
@@ -91,7 +91,7 @@ class Follower:
                 has_opened = True
             if stream.status in FOLLOWED:
                 stream.size_bytes = growth.size_bytes
-                known = self._open.setdefault((run.name, growth.key), _OpenStream(growth))
+                known = self._open.setdefault((run.name, growth.key), LiveStream(growth))
                 known.growth = growth
         return has_opened
 
@@ -115,7 +115,7 @@ class Follower:
         due = (self._due_s(place) for place in self._open)
         return min((due_s for due_s in due if now_s < due_s < math.inf), default=None)
 
-    def ended(self, event: RoundEnded, settings: Settings) -> list[Instruction]:
+    def ended(self, event: AppendEnded, settings: Settings) -> list[Instruction]:
         """Move a stream whose round ended."""
         run, stream = self._backlog.end(event)
         if not (run.is_settling or run.is_removed):
@@ -135,7 +135,7 @@ class Follower:
         return self._failed(stream, known, event, settings)
 
     def _failed(
-        self, stream: Stream, known: _OpenStream, event: RoundEnded, settings: Settings
+        self, stream: Stream, known: LiveStream, event: AppendEnded, settings: Settings
     ) -> list[Instruction]:
         """Let a stream whose round failed wait, or put it in quarantine."""
         if event.outcome is Outcome.MISSING:
@@ -163,7 +163,7 @@ class Follower:
             return math.inf
         return self._open[place].due_s if stream.due_s is None else stream.due_s
 
-    def _start(self, run: Run, key: str, now_s: float, settings: Settings) -> StartRound:
+    def _start(self, run: Run, key: str, now_s: float, settings: Settings) -> StartAppend:
         known, stream = self._open[run.name, key], run.streams[key]
         with_tail = known.flush_due_s <= now_s or known.has_new_file
         if with_tail:
@@ -173,7 +173,7 @@ class Follower:
         stream.due_s = None
         place = self._roots[run.root].place
         self._backlog.running.add((run.name, key))
-        return StartRound(
+        return StartAppend(
             run.root,
             place.device if place else None,
             self._backlog.devices.get("l0_dir"),

@@ -1,7 +1,7 @@
 """The service's state machine: events in, instructions out.
 
 Pure: no input or output, no clock, no logging. The shell (`service`) reads the clock, looks at
-disks, runs jobs, and carries out what comes out of `ServiceState.handle`.
+disks, runs jobs, and carries out what comes out of `ServiceStateMachine.handle`.
 
 What is true is what a rescan shows. A run waits until it is finished, is listed, and its
 streams are queued; a run whose files change later waits again, while its other streams go on.
@@ -13,26 +13,26 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from panoseti_zarr.daemon.state.discovery import Tracker
+from panoseti_zarr.daemon.state.discovery import RunDiscovery
 from panoseti_zarr.daemon.state.events import (
+    AppendEnded,
+    ChangeHint,
     Committed,
     Connected,
     Disconnected,
     Event,
-    Hinted,
     IngestEnded,
     L1Ended,
     L1Started,
     Outcome,
+    OutputsChecked,
     OutputSeen,
-    OutputsSeen,
     Reconfigured,
-    RetryAsked,
-    RootSeen,
-    RoundEnded,
-    RunSeen,
+    RetryRequested,
+    RootScanned,
+    RunScanned,
     Started,
-    StopAsked,
+    StopRequested,
     Tick,
     VerifyEnded,
 )
@@ -46,31 +46,31 @@ from panoseti_zarr.daemon.state.instructions import (
     UnwatchRun,
     WatchRun,
 )
-from panoseti_zarr.daemon.state.job_queue import Backlog, requeue
-from panoseti_zarr.daemon.state.live_streams import Follower
-from panoseti_zarr.daemon.state.mount_rules import OutputsVerdict, judge_outputs
+from panoseti_zarr.daemon.state.job_queue import JobQueue, requeue
+from panoseti_zarr.daemon.state.live_streams import LiveStreams
+from panoseti_zarr.daemon.state.mount_rules import OutputsCheck, check_outputs
 from panoseti_zarr.daemon.state.reconcile import (
-    apply_listing,
+    log_removed_streams,
     mark_source_gone,
-    note_refused,
-    say_removed,
+    reconcile_streams,
+    record_rejected_files,
 )
 from panoseti_zarr.daemon.state.records import (
     L1_LEFT,
     SETTLED,
-    Place,
+    MountId,
     Root,
     Run,
     StreamStatus,
     VerifyStatus,
 )
 from panoseti_zarr.daemon.state.settings import Settings
-from panoseti_zarr.daemon.state.verification import Verifier
+from panoseti_zarr.daemon.state.verification import VerificationQueue
 
-JobEnded = TypeVar("JobEnded", IngestEnded, RoundEnded, L1Ended, VerifyEnded)
+JobEnded = TypeVar("JobEnded", IngestEnded, AppendEnded, L1Ended, VerifyEnded)
 
 
-class ServiceState:
+class ServiceStateMachine:
     """All that the service knows, and what it does next.
 
     Parameters
@@ -82,36 +82,36 @@ class ServiceState:
         self.settings = settings
         self.roots: dict[str, Root] = {}
         self.runs: dict[str, Run] = {}
-        self.backlog = Backlog(self.runs, self.roots)
-        self.follower = Follower(self.runs, self.roots, self.backlog)
-        self.verifier = Verifier(self.runs, self.roots, self.backlog)
+        self.backlog = JobQueue(self.runs, self.roots)
+        self.follower = LiveStreams(self.runs, self.roots, self.backlog)
+        self.verifier = VerificationQueue(self.runs, self.roots, self.backlog)
         self.is_stopping = False
         self.was_connected = False
         self.outputs: tuple[OutputSeen, ...] = ()
         """The output directories, as they were seen last."""
-        self._tracker = Tracker(self.runs, self.roots)
+        self._tracker = RunDiscovery(self.runs, self.roots)
         self._exit_code = 0
         self._outputs_due_s = 0.0
         self._is_checking_outputs = False
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, MountId] = {}
         self._handlers: dict[type, Callable[[Any], list[Instruction]]] = {
             Started: self._on_started,
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
             Tick: lambda _: [],
-            Hinted: self._on_hinted,
-            RootSeen: self._on_root_seen,
-            RunSeen: self._on_run_seen,
-            OutputsSeen: self._on_outputs_seen,
+            ChangeHint: self._on_hinted,
+            RootScanned: self._on_root_seen,
+            RunScanned: self._on_run_seen,
+            OutputsChecked: self._on_outputs_seen,
             Committed: self.backlog.committed,
             IngestEnded: partial(self._on_job_ended, self.backlog.ingest_ended),
-            RoundEnded: partial(self._on_job_ended, self.follower.ended),
+            AppendEnded: partial(self._on_job_ended, self.follower.ended),
             L1Started: lambda event: [Log("l1.started", "info", event.run, event.stream)],
             L1Ended: partial(self._on_job_ended, self.backlog.l1_ended),
             VerifyEnded: partial(self._on_job_ended, self.verifier.ended),
-            RetryAsked: self._on_retry_asked,
+            RetryRequested: self._on_retry_asked,
             Reconfigured: self._on_reconfigured,
-            StopAsked: self._on_stop_asked,
+            StopRequested: self._on_stop_asked,
         }
 
     def handle(self, event: Event) -> list[Instruction]:
@@ -149,7 +149,7 @@ class ServiceState:
         return instructions + self.verifier.start(now_s)
 
     def _on_started(self, event: Started) -> list[Instruction]:
-        places = {name: Place(volume) for name, volume in event.volumes}
+        places = {name: MountId(volume) for name, volume in event.volumes}
         for path in event.roots:
             self.roots[path] = Root(path, event.now_s, place=places.pop(path, None))
         self._places = places
@@ -188,11 +188,11 @@ class ServiceState:
         self.backlog.is_connected = False
         return [Log("cluster.lost", "error", fields={"reason": event.reason})]
 
-    def _on_hinted(self, event: Hinted) -> list[Instruction]:
+    def _on_hinted(self, event: ChangeHint) -> list[Instruction]:
         self._tracker.hinted(event, self.settings)
         return []
 
-    def _on_root_seen(self, event: RootSeen) -> list[Instruction]:
+    def _on_root_seen(self, event: RootScanned) -> list[Instruction]:
         known = set(self.runs)
         instructions, removed = self._tracker.root_seen(event, self.settings)
         instructions += [SaveRun(name) for name in self.runs if name not in known]
@@ -204,7 +204,7 @@ class ServiceState:
             instructions += self._after(run, event.now_s)
         return instructions
 
-    def _on_run_seen(self, event: RunSeen) -> list[Instruction]:
+    def _on_run_seen(self, event: RunScanned) -> list[Instruction]:
         instructions, is_listed = self._tracker.run_seen(event, self.settings)
         run = self.runs[event.run]
         if not is_listed or event.streams is None:
@@ -215,9 +215,9 @@ class ServiceState:
             return instructions
         was_settling, is_first = run.is_settling, not run.digest
         removed = {s.key for s in run.streams.values() if s.status is StreamStatus.REMOVED}
-        queued = apply_listing(run, event.streams)
-        instructions += say_removed(run, removed, event.streams)
-        instructions += note_refused(run, event.refused)
+        queued = reconcile_streams(run, event.streams)
+        instructions += log_removed_streams(run, removed, event.streams)
+        instructions += record_rejected_files(run, event.refused)
         run.is_settling = False
         run.reason = ""
         run.digest = event.digest
@@ -236,15 +236,15 @@ class ServiceState:
         # Its other files may be new though its streams are not.
         return instructions + (self.backlog.housekeeping(run) if was_complete else [])
 
-    def _follow(self, run: Run, event: RunSeen) -> list[Instruction]:
+    def _follow(self, run: Run, event: RunScanned) -> list[Instruction]:
         """Open the streams of a run that is recorded, and look at it again soon."""
         if not (run.is_settling and run.quiet and event.growth):
             return []
-        due_s = event.now_s + self.settings.look_again_s(run.quiet.seconds)
-        self._tracker.look_soon(run, due_s)
+        due_s = event.now_s + self.settings.rescan_interval_s(run.quiet.seconds)
+        self._tracker.schedule_scan(run, due_s)
         return self._after(run, event.now_s) if self.follower.seen(run, event) else []
 
-    def _on_outputs_seen(self, event: OutputsSeen) -> list[Instruction]:
+    def _on_outputs_seen(self, event: OutputsChecked) -> list[Instruction]:
         self._is_checking_outputs = False
         self.outputs = event.outputs
         self._outputs_due_s = event.now_s + self.settings.outputs_every_s
@@ -253,7 +253,7 @@ class ServiceState:
         self.backlog.are_outputs_there = verdict.are_there
         if verdict.are_there:
             self.backlog.devices = {o.label: o.device for o in event.outputs}
-            self._places = {o.path: Place(o.volume, o.device) for o in event.outputs}
+            self._places = {o.path: MountId(o.volume, o.device) for o in event.outputs}
         return self._pause_queue(verdict.problem)
 
     def _pause_queue(self, problem: str) -> list[Instruction]:
@@ -264,8 +264,8 @@ class ServiceState:
             return [] if before else [pause]
         return [Log("queue.resumed")] if before else []
 
-    def _judge_outputs(self, outputs: tuple[OutputSeen, ...]) -> OutputsVerdict:
-        return judge_outputs(outputs, self._places, self.settings.min_free_bytes)
+    def _judge_outputs(self, outputs: tuple[OutputSeen, ...]) -> OutputsCheck:
+        return check_outputs(outputs, self._places, self.settings.min_free_bytes)
 
     def _on_job_ended(
         self, take: Callable[[JobEnded, Settings], list[Instruction]], event: JobEnded
@@ -275,15 +275,15 @@ class ServiceState:
         stream = run.streams[event.stream]
         if run.is_removed:
             mark_source_gone(stream)
-        elif run.is_settling and not isinstance(event, RoundEnded):
-            self._tracker.look_soon(run, event.now_s)
+        elif run.is_settling and not isinstance(event, AppendEnded):
+            self._tracker.schedule_scan(run, event.now_s)
         instructions += self._after(run, event.now_s)
         if event.outcome is Outcome.BROKEN:
             instructions.append(Log("service.failed", "critical", fields={"reason": event.reason}))
             instructions += self._stop(exit_code=1)
         return instructions
 
-    def _on_retry_asked(self, event: RetryAsked) -> list[Instruction]:
+    def _on_retry_asked(self, event: RetryRequested) -> list[Instruction]:
         run = self.runs.get(event.run)
         if run is None or run.is_removed:
             reason = "no such run" if run is None else "its directory is gone"
@@ -293,7 +293,7 @@ class ServiceState:
         run.rebuild = event.rebuild and not run.digest
         for stream in run.streams.values():
             stream.retry(rebuild=event.rebuild)
-        self._tracker.list_again(run)
+        self._tracker.schedule_listing(run)
         return instructions + self._after(run, event.now_s)
 
     def _on_reconfigured(self, event: Reconfigured) -> list[Instruction]:
@@ -305,7 +305,7 @@ class ServiceState:
             self.verifier.note(run, self.settings)
         return []
 
-    def _on_stop_asked(self, _: StopAsked) -> list[Instruction]:
+    def _on_stop_asked(self, _: StopRequested) -> list[Instruction]:
         return self._stop(exit_code=self._exit_code)
 
     def _stop(self, *, exit_code: int) -> list[Instruction]:

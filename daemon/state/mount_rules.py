@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from panoseti_zarr.daemon.state.events import OutputSeen, RootSeen
-from panoseti_zarr.daemon.state.records import Place
+from panoseti_zarr.daemon.state.events import OutputSeen, RootScanned
+from panoseti_zarr.daemon.state.records import MountId
 
 GB = 10**9
 
 
 @dataclass(frozen=True)
-class OutputsVerdict:
+class OutputsCheck:
     """What a look at the output directories means.
 
     Attributes
@@ -31,16 +31,16 @@ class OutputsVerdict:
     are_there: bool = True
 
 
-def judge_root(place: Place | None, known_runs: Iterable[str], seen: RootSeen) -> str:
+def check_root(place: MountId | None, known_runs: Iterable[str], seen: RootScanned) -> str:
     """Say why a data root must be left alone for now; an empty text where all is well.
 
     Parameters
     ----------
-    place : Place or None
+    place : MountId or None
         Where it was when it was last well.
     known_runs : iterable of str
         Names of its runs that were there.
-    seen : RootSeen
+    seen : RootScanned
         Its listing.
     """
     if seen.problem:
@@ -56,15 +56,15 @@ def judge_root(place: Place | None, known_runs: Iterable[str], seen: RootSeen) -
     return ""
 
 
-def judge_outputs(
-    outputs: Iterable[OutputSeen], places: Mapping[str, Place], min_free_bytes: int
-) -> OutputsVerdict:
+def check_outputs(
+    outputs: Iterable[OutputSeen], places: Mapping[str, MountId], min_free_bytes: int
+) -> OutputsCheck:
     """Say whether jobs may write into the output directories.
 
     Parameters
     ----------
     outputs : iterable of OutputSeen
-    places : mapping of str to Place
+    places : mapping of str to MountId
         Where each was when all was well, by its path.
     min_free_bytes : int
     """
@@ -72,16 +72,16 @@ def judge_outputs(
     for seen in outputs:
         problem = seen.problem or _lost(places.get(seen.path), seen)
         if problem:
-            return OutputsVerdict(f"{seen.label} {problem}", are_there=False)
+            return OutputsCheck(f"{seen.label} {problem}", are_there=False)
         if seen.free_bytes < min_free_bytes:
             too_full = (
                 f"{seen.label} has {seen.free_bytes / GB:.1f} GB free, less than the"
                 f" {min_free_bytes / GB:.1f} GB of min_free_gb"
             )
-    return OutputsVerdict(too_full)
+    return OutputsCheck(too_full)
 
 
-def _lost(place: Place | None, seen: OutputSeen) -> str:
+def _lost(place: MountId | None, seen: OutputSeen) -> str:
     """Say why an output directory is not the one that it was; an empty text where it may be."""
     # A remount can change the device number: what is there tells that it is the same.
     if place is None or not seen.is_empty or not place.differs(seen.volume, seen.device):

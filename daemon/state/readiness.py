@@ -17,7 +17,7 @@ from panoseti_zarr.model import Identity
 
 
 @dataclass(frozen=True)
-class Quiet:
+class StablePeriod:
     """Since when a run's files are unchanged, as far as this process saw.
 
     Attributes
@@ -49,17 +49,17 @@ class Verdict:
     is_finished : bool
     reason : str
         Why not, for people; empty where it is.
-    look_again_s : float or None
+    rescan_interval_s : float or None
         Monotonic time at which the verdict may change by waiting alone; None where only a
         change of the run can change it.
     """
 
     is_finished: bool
     reason: str = ""
-    look_again_s: float | None = None
+    rescan_interval_s: float | None = None
 
 
-def digest_of(files: Mapping[str, Identity], directory_mtime_ns: int = 0) -> str:
+def fingerprint(files: Mapping[str, Identity], directory_mtime_ns: int = 0) -> str:
     """Condense the identities of files, by name, into a short text that differs when they do.
 
     Parameters
@@ -83,21 +83,27 @@ def digest_of(files: Mapping[str, Identity], directory_mtime_ns: int = 0) -> str
     return digest.hexdigest()
 
 
-def observe(before: Quiet | None, digest: str, began_s: float, ended_s: float) -> Quiet:
+def observe(
+    before: StablePeriod | None, digest: str, began_s: float, ended_s: float
+) -> StablePeriod:
     """Add one look to what is known: the quiet time goes on, or starts anew with this look."""
     if before is None or before.digest != digest:
-        return Quiet(digest, since_s=ended_s, until_s=began_s)
+        return StablePeriod(digest, since_s=ended_s, until_s=began_s)
     return replace(before, until_s=began_s)
 
 
-def judge(
-    quiet: Quiet, markers: tuple[str, ...], wanted: tuple[str, ...], settle_s: float, quiet_s: float
+def assess_readiness(
+    quiet: StablePeriod,
+    markers: tuple[str, ...],
+    wanted: tuple[str, ...],
+    settle_s: float,
+    quiet_s: float,
 ) -> Verdict:
     """Decide whether a run is finished.
 
     Parameters
     ----------
-    quiet : Quiet
+    quiet : StablePeriod
         Up to and with the last look.
     markers : tuple of str
         Finished markers that this look found.
@@ -121,5 +127,5 @@ def judge(
     return Verdict(
         is_finished=False,
         reason=f"unchanged for {quiet.seconds:.1f} s of {wait_s:g} s",
-        look_again_s=quiet.since_s + wait_s,
+        rescan_interval_s=quiet.since_s + wait_s,
     )

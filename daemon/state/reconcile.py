@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panoseti_zarr.daemon.state.events import Store, StreamSeen
+from panoseti_zarr.daemon.state.events import ScannedStream, Store
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.daemon.state.records import (
     L1_PENDING,
@@ -16,7 +16,7 @@ from panoseti_zarr.daemon.state.records import (
 _REFUSED = "refused: "
 
 
-def apply_listing(run: Run, seen_streams: tuple[StreamSeen, ...]) -> list[Stream]:
+def reconcile_streams(run: Run, seen_streams: tuple[ScannedStream, ...]) -> list[Stream]:
     """Bring a run's streams up to its listing.
 
     Returns
@@ -37,7 +37,7 @@ def apply_listing(run: Run, seen_streams: tuple[StreamSeen, ...]) -> list[Stream
         if (seen.store_id, seen.commit) != (stream.verified_store_id, stream.verified_commit):
             _forget_verified(stream)
         if stream.status in RUNNING:
-            stream.run_again = stream.run_again or is_changed
+            stream.requeue_after_job = stream.requeue_after_job or is_changed
         elif _apply(stream, seen, is_changed=is_changed):
             queued.append(stream)
     run.rebuild = False
@@ -48,7 +48,9 @@ def apply_listing(run: Run, seen_streams: tuple[StreamSeen, ...]) -> list[Stream
     return queued
 
 
-def say_removed(run: Run, before: set[str], seen_streams: tuple[StreamSeen, ...]) -> list[Log]:
+def log_removed_streams(
+    run: Run, before: set[str], seen_streams: tuple[ScannedStream, ...]
+) -> list[Log]:
     """Say which streams a listing found removed; ``before`` are the keys of those known to be."""
     stores = {seen.key: seen.store for seen in seen_streams}
     lines = []
@@ -61,7 +63,7 @@ def say_removed(run: Run, before: set[str], seen_streams: tuple[StreamSeen, ...]
     return lines
 
 
-def note_refused(run: Run, refused: tuple[str, ...]) -> list[Log]:
+def record_rejected_files(run: Run, refused: tuple[str, ...]) -> list[Log]:
     """Keep the lines on files that belong to no stream among a run's warnings; say the new ones."""
     new = [line for line in refused if f"{_REFUSED}{line}" not in run.warnings]
     others = (line for line in run.warnings if not line.startswith(_REFUSED))
@@ -89,7 +91,7 @@ def _forget_verified(stream: Stream) -> None:
         stream.unverify()
 
 
-def _apply(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:
+def _apply(stream: Stream, seen: ScannedStream, *, is_changed: bool) -> bool:
     """Move a stream without a job; True where it is to be queued."""
     is_asked_for = stream.status is StreamStatus.REMOVED and stream.refresh_l1
     is_wanted = stream.rebuild or not stream.is_closed or is_asked_for
@@ -109,7 +111,7 @@ def _apply(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:
             return True
 
 
-def _apply_to_done(stream: Stream, seen: StreamSeen, *, is_changed: bool) -> bool:
+def _apply_to_done(stream: Stream, seen: ScannedStream, *, is_changed: bool) -> bool:
     if seen.store is Store.SOURCE_GONE:
         stream.status, stream.refresh_l1 = StreamStatus.REMOVED, False
         return False

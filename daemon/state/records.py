@@ -6,11 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from panoseti_zarr.daemon.state.readiness import Quiet
+from panoseti_zarr.daemon.state.readiness import StablePeriod
 
 
 @dataclass(frozen=True)
-class Place:
+class MountId:
     """Where a directory was: the volume, and in this process its ``st_dev`` too."""
 
     volume: str
@@ -96,7 +96,7 @@ class Stream:
         Monotonic time of the next attempt.
     reason : str
         The last error; empty where there is none.
-    run_again : bool
+    requeue_after_job : bool
         Its files changed while its job ran: it is queued again when the job ends.
     rebuild, refresh_l1 : bool
         What a retry asked for: a new L0 store; a new L1 store where settings differ.
@@ -122,7 +122,7 @@ class Stream:
     n_attempts: int = 0
     due_s: float | None = None
     reason: str = ""
-    run_again: bool = False
+    requeue_after_job: bool = False
     rebuild: bool = False
     refresh_l1: bool = False
     verify: VerifyStatus = VerifyStatus.UNVERIFIED
@@ -153,7 +153,7 @@ class Stream:
         self.status = StreamStatus.QUEUED
         self.n_attempts = 0
         self.due_s = None
-        self.run_again = False
+        self.requeue_after_job = False
 
     def retry(self, *, rebuild: bool) -> None:
         """Do what a retry asks; an L0 job waits until its files are listed as they are now.
@@ -164,7 +164,7 @@ class Stream:
         self.rebuild = self.rebuild or rebuild
         self.refresh_l1 = True
         if self.status in RUNNING:
-            self.run_again = True
+            self.requeue_after_job = True
         elif rebuild or not (self.is_closed and self.status in _WHOLE):
             self.status = StreamStatus.WAITING
             self.is_closed = False
@@ -184,7 +184,7 @@ class Run:
         Sorts runs oldest first.
     is_settling : bool
         It waits to be finished, for the first time or after a change.
-    quiet : Quiet or None
+    quiet : StablePeriod or None
         Since when its files are unchanged; None before the first look in this process.
     is_looking : bool
         A look at it is under way.
@@ -220,7 +220,7 @@ class Run:
     root: str
     order: tuple[int, int, str]
     is_settling: bool = True
-    quiet: Quiet | None = None
+    quiet: StablePeriod | None = None
     is_looking: bool = False
     digest: str = ""
     directory_mtime_ns: int = 0
@@ -285,7 +285,7 @@ class Root:
         Monotonic time of its last answer, or of the rescan that was asked for since.
     is_hung : bool
         It is paused because it gives no answer.
-    place : Place or None
+    place : MountId or None
         Where it was when it was last well.
     paused : str
         Why it is paused; empty where it is not.
@@ -305,7 +305,7 @@ class Root:
     is_scanning: bool = False
     answered_s: float = 0.0
     is_hung: bool = False
-    place: Place | None = None
+    place: MountId | None = None
     paused: str = ""
     rechecks: deque[str] = field(default_factory=deque)
     rechecking: str = ""

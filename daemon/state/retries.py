@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from panoseti_zarr.daemon.state.events import IngestEnded, L1Ended, RoundEnded
+from panoseti_zarr.daemon.state.events import AppendEnded, IngestEnded, L1Ended
 from panoseti_zarr.daemon.state.instructions import Instruction, Log
 from panoseti_zarr.daemon.state.records import Stream, StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
 
 
-def quarantine(stream: Stream, event: IngestEnded | RoundEnded | L1Ended) -> list[Instruction]:
+def quarantine(stream: Stream, event: IngestEnded | AppendEnded | L1Ended) -> list[Instruction]:
     """Leave a stream alone until its reason is gone, or somebody retries it."""
     stream.status = StreamStatus.QUARANTINED
     stream.reason = event.reason
@@ -21,7 +21,7 @@ def quarantine(stream: Stream, event: IngestEnded | RoundEnded | L1Ended) -> lis
 
 def postpone(
     stream: Stream,
-    event: IngestEnded | RoundEnded | L1Ended,
+    event: IngestEnded | AppendEnded | L1Ended,
     status: StreamStatus,
     name: str,
     settings: Settings,
@@ -31,7 +31,7 @@ def postpone(
     Parameters
     ----------
     stream : Stream
-    event : IngestEnded, RoundEnded or L1Ended
+    event : IngestEnded, AppendEnded or L1Ended
         How the last one ended.
     status : StreamStatus
         In which it waits.

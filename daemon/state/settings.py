@@ -53,7 +53,7 @@ class Settings:
         """Seconds between looks that watch notices ask for."""
         return min(1.0, self.settle_s, self.rescan_s)
 
-    def look_again_s(self, quiet_s: float) -> float:
+    def rescan_interval_s(self, quiet_s: float) -> float:
         """Return the seconds between looks at a recording, rarer the longer nothing changed."""
         return min(self.rescan_s, max(self.debounce_s, self.tail_flush_s / 10, quiet_s / 4))
 

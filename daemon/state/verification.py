@@ -8,8 +8,8 @@ not verified, so a restart goes on by itself.
 from __future__ import annotations
 
 from panoseti_zarr.daemon.state.events import Outcome, VerifyEnded
-from panoseti_zarr.daemon.state.instructions import HoldVerify, Instruction, Log, StartVerify
-from panoseti_zarr.daemon.state.job_queue import Backlog, mb_per_s
+from panoseti_zarr.daemon.state.instructions import Instruction, Log, PauseVerify, StartVerify
+from panoseti_zarr.daemon.state.job_queue import JobQueue, mb_per_s
 from panoseti_zarr.daemon.state.records import (
     L1_PENDING,
     Root,
@@ -23,18 +23,18 @@ from panoseti_zarr.daemon.state.settings import Settings
 _CLOSED = frozenset({*L1_PENDING, StreamStatus.L1_RUNNING, StreamStatus.DONE})
 
 
-class Verifier:
+class VerificationQueue:
     """The comparison under way, and the streams that wait for theirs.
 
     Parameters
     ----------
     runs, roots : dict
         The state machine's own records, shared with it.
-    backlog : Backlog
+    backlog : JobQueue
         Its jobs go first.
     """
 
-    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], backlog: Backlog) -> None:
+    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], backlog: JobQueue) -> None:
         self.job: tuple[str, str] | None = None
         """Run and stream of the comparison under way."""
         self._runs = runs
@@ -69,7 +69,7 @@ class Verifier:
             if is_busy == self._is_held:
                 return []
             self._is_held = is_busy
-            return [HoldVerify(is_busy)]
+            return [PauseVerify(is_busy)]
         if is_busy or not (self._backlog.is_connected and self._backlog.are_outputs_there):
             return []
         for run in sorted((self._runs[name] for name in self._wanted), key=lambda run: run.order):
@@ -125,7 +125,7 @@ class Verifier:
         self._is_held = False
         place = self._roots[run.root].place
         return [
-            HoldVerify(is_held=False),
+            PauseVerify(is_held=False),
             StartVerify(
                 run.root,
                 place.device if place else None,

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.redact import without_user_info
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.core.redact import redact_urls
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import Root, Run, Stream, StreamStatus, VerifyStatus
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.fs.failpoints import reached
@@ -39,7 +39,7 @@ _TOTALS = (
 
 
 @dataclass(frozen=True)
-class Facts:
+class ServiceInfo:
     """What a snapshot says of the service itself.
 
     Attributes
@@ -68,13 +68,15 @@ class Facts:
     waits_for: str = ""
 
 
-def describe(state: ServiceState, facts: Facts, now_ns: int, offset_ns: int) -> dict[str, Any]:
+def describe(
+    state: ServiceStateMachine, facts: ServiceInfo, now_ns: int, offset_ns: int
+) -> dict[str, Any]:
     """Put what the service knows into a document of schema version 1.
 
     Parameters
     ----------
-    state : ServiceState
-    facts : Facts
+    state : ServiceStateMachine
+    facts : ServiceInfo
     now_ns : int
         Unix time.
     offset_ns : int
@@ -129,13 +131,13 @@ def describe(state: ServiceState, facts: Facts, now_ns: int, offset_ns: int) -> 
 def write_snapshot(state_dir: Path, document: dict[str, Any]) -> None:
     """Replace the snapshot in one step; durable it need not be."""
     temporary = state_dir / f".{SNAPSHOT_NAME}.tmp"
-    temporary.write_text(json.dumps(without_user_info(document), separators=(",", ":")))
+    temporary.write_text(json.dumps(redact_urls(document), separators=(",", ":")))
     reached("snapshot.written")
     temporary.replace(state_dir / SNAPSHOT_NAME)
     reached("snapshot.replaced")
 
 
-def touch_snapshot(state_dir: Path) -> None:
+def touch_status_file(state_dir: Path) -> None:
     """Show that nothing has changed since the snapshot was written, and that somebody looked."""
     with contextlib.suppress(OSError):
         os.utime(state_dir / SNAPSHOT_NAME)
@@ -144,7 +146,7 @@ def touch_snapshot(state_dir: Path) -> None:
 def read_snapshot(state_dir: Path) -> dict[str, Any] | None:
     """Read the snapshot; None where there is none, or none of this schema.
 
-    Its ``written_at`` is that of the file, which `touch_snapshot` renews.
+    Its ``written_at`` is that of the file, which `touch_status_file` renews.
 
     Raises
     ------
@@ -191,7 +193,7 @@ def iso(time_ns: int) -> str:
     return text.replace("+00:00", "Z")
 
 
-def _totals(state: ServiceState) -> dict[str, int]:
+def _totals(state: ServiceStateMachine) -> dict[str, int]:
     streams = [stream for run in state.runs.values() for stream in run.streams.values()]
     counts = (
         len(state.runs),

@@ -29,7 +29,14 @@ _RUN_COLUMNS = (
     "rebuild",
     "n_empty_files",
 )
-_NOT_KEPT = {"due_s", "n_attempts", "run_again", "n_verify_attempts", "verify_due_s", "size_bytes"}
+_NOT_KEPT = {
+    "due_s",
+    "n_attempts",
+    "requeue_after_job",
+    "n_verify_attempts",
+    "verify_due_s",
+    "size_bytes",
+}
 _STREAM_COLUMNS = tuple(field.name for field in fields(Stream) if field.name not in _NOT_KEPT)
 
 Rows = tuple[tuple[Any, ...], tuple[tuple[Any, ...], ...]]

@@ -27,7 +27,7 @@ class Request:
     problem: str = ""
 
 
-def ask_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild: bool) -> None:
+def request_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild: bool) -> None:
     """Ask the service to try a run again, now or at its next start.
 
     Parameters

@@ -11,7 +11,7 @@ _BEFORE_L1 = frozenset({"waiting", "open", "following", "queued", "ingesting", "
 _BEFORE_DONE = frozenset({"l1_queued", "l1_running", "l1_retrying"})
 
 
-def in_words(document: dict[str, Any]) -> str:
+def summarize(document: dict[str, Any]) -> str:
     """Say in a few words what a status document says.
 
     Examples

@@ -8,31 +8,31 @@ from pathlib import Path
 from typing import TypeVar
 
 from panoseti_zarr.daemon.log import get_logger
-from panoseti_zarr.daemon.serial_threads import Lanes
+from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.daemon.state import events as m
 from panoseti_zarr.daemon.state import instructions as do
-from panoseti_zarr.daemon.watch.live_runs import Recordings
-from panoseti_zarr.daemon.watch.output_check import try_outputs
-from panoseti_zarr.daemon.watch.root_scan import RootListing, list_root
-from panoseti_zarr.daemon.watch.run_scan import RunLook, as_fields, look_at_run
-from panoseti_zarr.daemon.watch.watcher import HintOnce, Watcher
+from panoseti_zarr.daemon.watch.live_runs import LiveRuns
+from panoseti_zarr.daemon.watch.output_check import probe_outputs
+from panoseti_zarr.daemon.watch.root_scan import RootListing, scan_root
+from panoseti_zarr.daemon.watch.run_scan import RunScan, asdict_shallow, scan_run
+from panoseti_zarr.daemon.watch.watcher import HintCoalescer, Watcher
 
-Seen = TypeVar("Seen", RootListing, RunLook)
+Seen = TypeVar("Seen", RootListing, RunScan)
 
 _WATCHING = "watching"
 _OUTPUTS = "outputs"
 
 
-class Eyes:
+class FilesystemInspector:
     """Looks in lanes of its own and tells what was seen.
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : LiveRuns
         With the settings as they are now.
     outputs : tuple of Path
         Where the L0 and the L1 stores are.
-    lanes : Lanes
+    lanes : SerialThreads
         A lane for each root, one for the output directories, one for the watches.
     tell : callable
         Takes events, from any thread.
@@ -40,17 +40,17 @@ class Eyes:
 
     def __init__(
         self,
-        recordings: Recordings,
+        recordings: LiveRuns,
         outputs: tuple[Path, Path],
-        lanes: Lanes,
+        lanes: SerialThreads,
         tell: Callable[[m.Event], None],
     ) -> None:
         self._recordings = recordings
         self._outputs = outputs
         self._lanes = lanes
         self._tell = tell
-        self._hints = HintOnce(
-            lambda root, run: tell(m.Hinted(time.monotonic(), root, run)),
+        self._hints = HintCoalescer(
+            lambda root, run: tell(m.ChangeHint(time.monotonic(), root, run)),
         )
         self._watcher = Watcher(recordings.settings.watch, self._hints, _tell_overflow)
         self._unwatched: set[str] = set()
@@ -60,7 +60,7 @@ class Eyes:
         match instruction:
             case do.ScanRoot(root):
                 self._lanes.submit(root, lambda: self._scan(root))
-            case do.LookAtRun():
+            case do.ScanRun():
                 self._lanes.submit(instruction.root, lambda: self._look_at_run(instruction))
             case do.CheckOutputs():
                 self._lanes.submit(_OUTPUTS, self._check_outputs)
@@ -69,12 +69,12 @@ class Eyes:
             case do.UnwatchRun(root, run):
                 self._watch(root, lambda: self._watcher.unwatch_run(root, run))
 
-    def follow_up(self, event: m.RootSeen) -> None:
+    def follow_up(self, event: m.RootScanned) -> None:
         """Keep a root watched that was just listed: it may be another directory by now."""
         if not event.problem:
             self._watch(event.root, lambda: self._watcher.watch_root(event.root))
 
-    def taken(self, event: m.Hinted) -> None:
+    def taken(self, event: m.ChangeHint) -> None:
         """Note that a hint was handled."""
         self._hints.taken(event.root, event.run)
 
@@ -83,13 +83,13 @@ class Eyes:
         self._lanes.submit(_WATCHING, self._watcher.close)
 
     def _scan(self, root: str) -> None:
-        listing = _guarded(lambda: list_root(Path(root)), "rescan", RootListing)
-        self._tell(m.RootSeen(time.monotonic(), root, **as_fields(listing)))
+        listing = _guarded(lambda: scan_root(Path(root)), "rescan", RootListing)
+        self._tell(m.RootScanned(time.monotonic(), root, **asdict_shallow(listing)))
 
-    def _look_at_run(self, wanted: do.LookAtRun) -> None:
+    def _look_at_run(self, wanted: do.ScanRun) -> None:
         began_s = time.monotonic()
         look = _guarded(
-            lambda: look_at_run(
+            lambda: scan_run(
                 Path(wanted.root) / wanted.run,
                 self._recordings.settings.finished_markers,
                 *self._outputs,
@@ -97,13 +97,13 @@ class Eyes:
                 recordings=self._recordings,
             ),
             "look at a run",
-            lambda problem: RunLook(problem=problem),
+            lambda problem: RunScan(problem=problem),
         )
-        self._tell(m.RunSeen(time.monotonic(), wanted.run, began_s, **as_fields(look)))
+        self._tell(m.RunScanned(time.monotonic(), wanted.run, began_s, **asdict_shallow(look)))
 
     def _check_outputs(self) -> None:
-        seen = try_outputs(*self._outputs)
-        self._tell(m.OutputsSeen(time.monotonic(), seen))
+        seen = probe_outputs(*self._outputs)
+        self._tell(m.OutputsChecked(time.monotonic(), seen))
 
     def _watch(self, root: str, change: Callable[[], None]) -> None:
         def carry_out() -> None:

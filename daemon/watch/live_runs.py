@@ -8,13 +8,13 @@ from collections import OrderedDict
 from pathlib import Path
 
 from panoseti_zarr.config import DaemonConfig
-from panoseti_zarr.io.pff.live import GrowingRun
+from panoseti_zarr.io.pff.live import LiveRun
 
 _N_REMEMBERED = 64
 """Runs. One that is forgotten is read again once where it was committed; nothing else is lost."""
 
 
-class Recordings:
+class LiveRuns:
     """What this process saw of the runs that it follows; for several threads.
 
     Parameters
@@ -25,7 +25,7 @@ class Recordings:
 
     def __init__(self, settings: DaemonConfig) -> None:
         self.settings = settings
-        self._runs: OrderedDict[str, GrowingRun] = OrderedDict()
+        self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._lock = threading.Lock()
 
     def __contains__(self, run: str) -> bool:
@@ -33,10 +33,10 @@ class Recordings:
         with self._lock:
             return run in self._runs
 
-    def of(self, run: str) -> GrowingRun:
+    def of(self, run: str) -> LiveRun:
         """Return what is known of a run."""
         with self._lock:
-            growing = self._runs.pop(run, None) or GrowingRun(self.settings.settle_s)
+            growing = self._runs.pop(run, None) or LiveRun(self.settings.settle_s)
             self._runs[run] = growing
             if len(self._runs) > _N_REMEMBERED:
                 self._runs.popitem(last=False)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from panoseti_zarr.daemon.state.events import OutputSeen
 from panoseti_zarr.daemon.watch.mounts import mount_of
-from panoseti_zarr.daemon.watch.paths import root_problem
+from panoseti_zarr.daemon.watch.paths import describe_os_error
 
 
-def look_at_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
+def stat_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
     """Look at the output directories."""
     return (_look_at_output("l0_dir", l0_dir), _look_at_output("l1_dir", l1_dir))
 
 
-def try_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
+def probe_outputs(l0_dir: Path, l1_dir: Path) -> tuple[OutputSeen, ...]:
     """Look at the output directories, and try to write; hangs where a file system is frozen."""
     return tuple(
         seen if seen.problem else replace(seen, problem=_try_to_write(Path(seen.path)))
-        for seen in look_at_outputs(l0_dir, l1_dir)
+        for seen in stat_outputs(l0_dir, l1_dir)
     )
 
 
@@ -42,7 +42,7 @@ def _look_at_output(label: str, path: Path) -> OutputSeen:
         with os.scandir(path) as entries:
             is_empty = next(entries, None) is None
     except OSError as error:
-        return OutputSeen(label, str(path), root_problem(error))
+        return OutputSeen(label, str(path), describe_os_error(error))
     if not os.access(path, os.W_OK | os.X_OK):
         return OutputSeen(label, str(path), "cannot be written to")
     free_bytes = volume.f_bavail * volume.f_frsize

@@ -12,7 +12,7 @@ def is_inside(path: Path, root: Path) -> bool:
     return resolved.is_relative_to(os.path.realpath(root)) and resolved.name == path.name
 
 
-def root_problem(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """Say in a few words why a directory cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "is missing"

@@ -12,7 +12,7 @@ from pathlib import Path
 from panoseti_zarr.core.pff.names import check_run_name, parse_run_name
 from panoseti_zarr.daemon.state.events import RunEntry
 from panoseti_zarr.daemon.watch.mounts import mount_of
-from panoseti_zarr.daemon.watch.paths import is_inside, root_problem
+from panoseti_zarr.daemon.watch.paths import describe_os_error, is_inside
 from panoseti_zarr.errors import CorruptDataError
 
 RUN_SUFFIX = ".pffd"
@@ -30,7 +30,7 @@ class RootListing:
     refused: tuple[tuple[str, str], ...] = ()
 
 
-def list_root(root: Path) -> RootListing:
+def scan_root(root: Path) -> RootListing:
     """List the runs of a data root. Names are data: what could do harm is refused, not followed."""
     runs: list[RunEntry] = []
     refused: list[tuple[str, str]] = []
@@ -39,7 +39,7 @@ def list_root(root: Path) -> RootListing:
         with os.scandir(root) as listing:
             entries = list(listing)
     except OSError as error:
-        return RootListing(problem=root_problem(error))
+        return RootListing(problem=describe_os_error(error))
     for there in entries:
         name = there.name
         if not name.endswith(RUN_SUFFIX) or name.startswith("."):

@@ -12,10 +12,10 @@ from typing import Any
 
 from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.core.pff.names import l1_store_name, store_name
-from panoseti_zarr.daemon.state.events import OutputSeen, Store, StreamSeen
-from panoseti_zarr.daemon.state.readiness import digest_of
-from panoseti_zarr.daemon.watch.live_runs import Recordings
-from panoseti_zarr.daemon.watch.output_check import look_at_outputs
+from panoseti_zarr.daemon.state.events import OutputSeen, ScannedStream, Store
+from panoseti_zarr.daemon.state.readiness import fingerprint
+from panoseti_zarr.daemon.watch.live_runs import LiveRuns
+from panoseti_zarr.daemon.watch.output_check import stat_outputs
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.daemon.watch.root_scan import RootListing
 from panoseti_zarr.errors import PanosetiZarrError, one_line
@@ -29,13 +29,13 @@ MAX_REFUSED = 50
 
 
 @dataclass(frozen=True)
-class RunLook:
-    """What a look at a run found; the fields are those of `RunSeen` in `messages`."""
+class RunScan:
+    """What a look at a run found; the fields are those of `RunScanned` in `messages`."""
 
     digest: str = ""
     directory_mtime_ns: int = 0
     markers: tuple[str, ...] = ()
-    streams: tuple[StreamSeen, ...] | None = None
+    streams: tuple[ScannedStream, ...] | None = None
     growth: tuple[Growth, ...] = ()
     outputs: tuple[OutputSeen, ...] = ()
     refused: tuple[str, ...] = ()
@@ -44,15 +44,15 @@ class RunLook:
     problem: str = ""
 
 
-def look_at_run(
+def scan_run(
     path: Path,
     wanted: tuple[str, ...],
     l0_dir: Path,
     l1_dir: Path,
     *,
     with_streams: bool,
-    recordings: Recordings | None = None,
-) -> RunLook:
+    recordings: LiveRuns | None = None,
+) -> RunScan:
     """Take the identities of a run's files, and see how its streams' stores stand.
 
     Parameters
@@ -65,13 +65,13 @@ def look_at_run(
         Where the stores are.
     with_streams : bool
         Whether to list the streams; left out where files change during it.
-    recordings : Recordings, optional
+    recordings : LiveRuns, optional
         Tells where else frame files lie, and takes in how far they have come where runs are
         followed.
     """
     try:
         if not is_inside(path, path.parent):
-            return RunLook(problem="leads out of the data root")
+            return RunScan(problem="leads out of the data root")
         beside = recordings.directories(path.parent, path.name) if recordings else ()
         look = _look(path, wanted, beside)
         if recordings and recordings.settings.follow:
@@ -81,11 +81,11 @@ def look_at_run(
             look = replace(look, growth=growth)
         return _list_streams(path, look, beside, l0_dir, l1_dir) if with_streams else look
     except FileNotFoundError:
-        return RunLook(is_gone=True)
+        return RunScan(is_gone=True)
     except OSError as error:
-        return RunLook(problem=f"cannot be read: {error.strerror}")
+        return RunScan(problem=f"cannot be read: {error.strerror}")
     except PanosetiZarrError as error:
-        return RunLook(is_gone=not path.exists(), problem=str(error))
+        return RunScan(is_gone=not path.exists(), problem=str(error))
 
 
 def stream_digest(listing: RunListing, key: StreamKey) -> str:
@@ -94,7 +94,7 @@ def stream_digest(listing: RunListing, key: StreamKey) -> str:
     for name, refused_key, reason in listing.refused:
         if refused_key == key:
             files[f"{name}\0{reason}"] = Identity(0, 0, 0, 0)
-    return digest_of(files)
+    return fingerprint(files)
 
 
 def compare_store(files: tuple[FrameFile, ...], state: L0State) -> Store:
@@ -119,14 +119,14 @@ def compare_store(files: tuple[FrameFile, ...], state: L0State) -> Store:
     return Store.SOURCE_GONE if there < held else Store.DIFFERENT
 
 
-def _growth(path: Path, recordings: Recordings, beside: tuple[Path, ...]) -> tuple[Growth, ...]:
+def _growth(path: Path, recordings: LiveRuns, beside: tuple[Path, ...]) -> tuple[Growth, ...]:
     """See how far the streams of a run have come."""
     began_s = time.monotonic()
     listing = list_run(path, beside)
     return recordings.of(path.name).saw(listing, began_s, time.monotonic())
 
 
-def _look(path: Path, wanted: tuple[str, ...], beside: tuple[Path, ...]) -> RunLook:
+def _look(path: Path, wanted: tuple[str, ...], beside: tuple[Path, ...]) -> RunScan:
     """Take the identities of all that is in a run directory, and in those beside it."""
     mtime_ns = os.stat(path).st_mtime_ns
     files = _identities(path)
@@ -135,7 +135,7 @@ def _look(path: Path, wanted: tuple[str, ...], beside: tuple[Path, ...]) -> RunL
         with contextlib.suppress(FileNotFoundError):
             there = _identities(directory)
             files |= {f"{directory}/{name}": identity for name, identity in there.items()}
-    return RunLook(digest_of(files, mtime_ns), mtime_ns, markers)
+    return RunScan(fingerprint(files, mtime_ns), mtime_ns, markers)
 
 
 def _identities(path: Path) -> dict[str, Identity]:
@@ -156,8 +156,8 @@ def _identities(path: Path) -> dict[str, Identity]:
 
 
 def _list_streams(
-    path: Path, look: RunLook, beside: tuple[Path, ...], l0_dir: Path, l1_dir: Path
-) -> RunLook:
+    path: Path, look: RunScan, beside: tuple[Path, ...], l0_dir: Path, l1_dir: Path
+) -> RunScan:
     """Add the streams to a look, unless the files change meanwhile."""
     listing = list_run(path, beside)
     streams = tuple(
@@ -170,7 +170,7 @@ def _list_streams(
     again = _look(path, look.markers, beside)
     if again.digest != look.digest:
         return replace(again, growth=look.growth)
-    outputs = look_at_outputs(l0_dir, l1_dir)
+    outputs = stat_outputs(l0_dir, l1_dir)
     return replace(
         look,
         streams=streams,
@@ -187,24 +187,24 @@ def _refused_lines(listing: RunListing) -> tuple[str, ...]:
     return (*lines[:MAX_REFUSED], *([f"{n_more} more"] if n_more > 0 else []))
 
 
-def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path) -> StreamSeen:
+def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path) -> ScannedStream:
     l0_path = l0_dir / store_name(listing.name, key)
     l1_path = l1_dir / l1_store_name(listing.name, key)
     digest = stream_digest(listing, key)
     try:
         os.lstat(l0_path)
     except (FileNotFoundError, NotADirectoryError):
-        return StreamSeen(str(key), digest, Store.ABSENT)
+        return ScannedStream(str(key), digest, Store.ABSENT)
     try:
         state = read_state(l0_path)
         store = compare_store(listing.streams.get(key, ()), state)
         has_l1 = l1_matches(l0_path, l1_path)
-        return StreamSeen(str(key), digest, store, has_l1, state.store_id, state.commit)
+        return ScannedStream(str(key), digest, store, has_l1, state.store_id, state.commit)
     except PanosetiZarrError:
         # The job says what is wrong with it.
-        return StreamSeen(str(key), digest, Store.DIFFERENT)
+        return ScannedStream(str(key), digest, Store.DIFFERENT)
 
 
-def as_fields(seen: RootListing | RunLook) -> dict[str, Any]:
+def asdict_shallow(seen: RootListing | RunScan) -> dict[str, Any]:
     """Return what was seen as the fields of the event that tells it."""
     return {field.name: getattr(seen, field.name) for field in fields(seen)}

@@ -74,7 +74,7 @@ class Watcher:
         self._hint = hint
         self._on_overflow = on_overflow
         self._observers: dict[str, BaseObserver] = {}
-        self._notices: _Notices | None = None
+        self._notices: _InotifyReader | None = None
         self._kinds: dict[str, str] = {}
         self._roots: dict[str, tuple[int, int, ObservedWatch]] = {}
         self._runs: dict[tuple[str, str], ObservedWatch | None] = {}
@@ -163,7 +163,7 @@ class Watcher:
         else:
             if self._notices is not None:
                 self._notices.stop()
-            self._notices = _Notices(self._overflown)
+            self._notices = _InotifyReader(self._overflown)
             self._notices.start()
             observer = BaseObserver(InotifyEmitter, inotify_fd=self._notices)
         observer.start()
@@ -195,7 +195,7 @@ class Watcher:
             self._hint(root, run)
 
 
-class _Notices(InotifyFD):
+class _InotifyReader(InotifyFD):
     """The kernel's queue of notices; watchdog itself only logs that it overflowed."""
 
     def __init__(self, on_overflow: Callable[[], None]) -> None:
@@ -226,7 +226,7 @@ class _Handler(FileSystemEventHandler):
                 self._hint(self._root, first if first.endswith(".pffd") else None)
 
 
-class HintOnce:
+class HintCoalescer:
     """Passes each hint on once, until it was taken: floods of notices need no memory.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_thread(function: Callable[[], T], timeout_s: float) -> T:
+async def run_in_thread(function: Callable[[], T], timeout_s: float) -> T:
     """Run a function in a thread of its own, which does not keep the process where it hangs.
 
     Raises

@@ -11,7 +11,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from panoseti_zarr.daemon.web.hub import Hall
+from panoseti_zarr.daemon.web.hub import ClientHub
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 """What a browser may call this server: a name that leads here from elsewhere is refused."""
@@ -52,9 +52,9 @@ class Page(RequestHandler):
     GET and HEAD only; tornado answers 405 to everything else.
     """
 
-    hall: Hall
+    hall: ClientHub
 
-    def initialize(self, hall: Hall) -> None:
+    def initialize(self, hall: ClientHub) -> None:
         """Take over what the handlers share."""
         self.hall = hall
 
@@ -125,7 +125,7 @@ class Events(Page):
     connection sends it back, and gets what it missed.
     """
 
-    def initialize(self, hall: Hall) -> None:
+    def initialize(self, hall: ClientHub) -> None:
         """Take over what the handlers share."""
         super().initialize(hall)
         self._news = asyncio.Event()

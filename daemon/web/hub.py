@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from panoseti_zarr.daemon.web.assets import PageFile, load_files
-from panoseti_zarr.daemon.web.disk_threads import in_thread
+from panoseti_zarr.daemon.web.disk_threads import run_in_thread
 from panoseti_zarr.daemon.web.quicklook_images import Pictures, list_pictures, read_picture
-from panoseti_zarr.daemon.web.versioned_view import Board
+from panoseti_zarr.daemon.web.versioned_view import VersionedView
 
 MAX_READERS = 20
 """Pages that are open at once."""
@@ -20,7 +20,7 @@ _DISK_S = 10.0
 _WATCHED_S = 60.0
 
 
-class Hall:
+class ClientHub:
     """The board, its readers, and the quick-look images.
 
     Parameters
@@ -39,7 +39,7 @@ class Hall:
     """
 
     def __init__(self, pictures_dir: Path) -> None:
-        self.board = Board()
+        self.board = VersionedView()
         self.epoch = secrets.token_hex(4)
         self.files: dict[str, PageFile] = load_files()
         self.pictures = Pictures()
@@ -99,7 +99,9 @@ class Hall:
         known = self.pictures
         try:
             async with self._reads:
-                found = await in_thread(lambda: list_pictures(self._pictures_dir, known), _DISK_S)
+                found = await run_in_thread(
+                    lambda: list_pictures(self._pictures_dir, known), _DISK_S
+                )
         except TimeoutError:
             return False
         self.pictures = found
@@ -111,6 +113,6 @@ class Hall:
             return None
         try:
             async with self._reads:
-                return await in_thread(lambda: read_picture(self._pictures_dir, name), _DISK_S)
+                return await run_in_thread(lambda: read_picture(self._pictures_dir, name), _DISK_S)
         except TimeoutError:
             return None

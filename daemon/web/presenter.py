@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from panoseti_zarr.core.redact import without_user_info
-from panoseti_zarr.daemon.status.summary import in_words
+from panoseti_zarr.core.redact import redact_urls
+from panoseti_zarr.daemon.status.summary import summarize
 from panoseti_zarr.daemon.web.remedies import find_remedy
 
 RunPictures = dict[str, tuple[tuple[str, int], ...]]
@@ -24,7 +24,7 @@ _STREAM_KEYS = (
 )
 
 
-def head_of(document: dict[str, Any], dashboard: str | None) -> dict[str, Any]:
+def present_head(document: dict[str, Any], dashboard: str | None) -> dict[str, Any]:
     """Return what stands above the runs: the service, its queue, disks and roots.
 
     Parameters
@@ -36,14 +36,14 @@ def head_of(document: dict[str, Any], dashboard: str | None) -> dict[str, Any]:
     """
     states = [run["state"] for run in document["runs"]]
     head = {key: document[key] for key in ("service", "queue", "disks", "roots", "totals")}
-    head["words"] = in_words(document)
+    head["words"] = summarize(document)
     head["states"] = {state: states.count(state) for state in sorted(set(states))}
     head["dashboard"] = dashboard
-    clean: dict[str, Any] = without_user_info(head)
+    clean: dict[str, Any] = redact_urls(head)
     return clean
 
 
-def run_of(run: dict[str, Any], pictures: RunPictures, config: str | None) -> dict[str, Any]:
+def present_run(run: dict[str, Any], pictures: RunPictures, config: str | None) -> dict[str, Any]:
     """Return a run as the page shows it; what is null or nothing is left out.
 
     Parameters
@@ -59,7 +59,7 @@ def run_of(run: dict[str, Any], pictures: RunPictures, config: str | None) -> di
         shown["streams"] = [_stream_of(run["name"], s, config) for s in run["streams"]]
     if pictures:
         shown["pictures"] = pictures
-    clean: dict[str, Any] = without_user_info(shown)
+    clean: dict[str, Any] = redact_urls(shown)
     return clean
 
 

@@ -19,7 +19,7 @@ from tornado.web import Application
 
 from panoseti_zarr.daemon.log import published
 from panoseti_zarr.daemon.web.handlers import Events, Files, Picture
-from panoseti_zarr.daemon.web.hub import Hall
+from panoseti_zarr.daemon.web.hub import ClientHub
 
 _Document = tuple[dict[str, Any], str | None]
 
@@ -55,7 +55,7 @@ class StatusPage:
     """
 
     def __init__(self, port: int, pictures_dir: Path) -> None:
-        self._hall = Hall(pictures_dir)
+        self._hall = ClientHub(pictures_dir)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         try:

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from typing import Any
 
-from panoseti_zarr.daemon.web.presenter import RunPictures, head_of, run_of
+from panoseti_zarr.daemon.web.presenter import RunPictures, present_head, present_run
 
 N_MINUTES = 720
 """Minutes over which throughput is kept."""
@@ -19,7 +19,7 @@ N_LINES = 100
 """Lines of the log that are kept."""
 
 
-class Board:
+class VersionedView:
     """The page's contents, each part with the version in which it changed last.
 
     Attributes
@@ -57,13 +57,13 @@ class Board:
         """
         version = self.version + 1
         config = document["service"]["config"]
-        is_new = self._head.put(head_of(document, dashboard), version)
+        is_new = self._head.put(present_head(document, dashboard), version)
         runs = {run["name"]: run for run in document["runs"]}
         for name, run in runs.items():
             mine, before = pictures.get(name, {}), self._pictures.get(name, {})
             if run != self._seen.get(name) or mine != before:
                 part = self._runs.setdefault(name, _Part())
-                is_new = part.put(run_of(run, mine, config), version) or is_new
+                is_new = part.put(present_run(run, mine, config), version) or is_new
         for name in self._runs.keys() - runs.keys():
             del self._runs[name]
         is_new = self._names.put(list(runs), version) or is_new

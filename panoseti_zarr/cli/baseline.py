@@ -33,7 +33,7 @@ def baseline(
 
     Options go before what the configuration says.
     """
-    from panoseti_zarr.cluster import SharedPlaces, make_executor
+    from panoseti_zarr.cluster import SharedPaths, make_executor
     from panoseti_zarr.config import with_changes
     from panoseti_zarr.pipeline.l1 import make_l1
 
@@ -41,7 +41,7 @@ def baseline(
     settings = with_changes(
         read.baseline_subtract, baseline_window=baseline_window, codec=codec, level=level
     )
-    places = SharedPlaces((l1.absolute().parent,), (l0.absolute(),))
+    places = SharedPaths((l1.absolute().parent,), (l0.absolute(),))
     with make_executor(read, scheduler=dask_scheduler, places=places, tell=note_event) as executor:
         result = make_l1(l0, l1, settings, executor)
     size = format_size(result.n_bytes)

@@ -49,14 +49,14 @@ def convert(
     The run is taken as it stands, whatever its markers. Run again, it goes on where it was, and
     changes nothing when all is done.
     """
-    from panoseti_zarr.cluster import SharedPlaces, make_executor
+    from panoseti_zarr.cluster import SharedPaths, make_executor
     from panoseti_zarr.io.pff.listing import list_run
 
     settings = read_config(config)
     listing = list_run(obs)
     if scheduler:
         note(f"cluster: connecting to {scheduler}")
-    places = SharedPlaces((l0_dir.absolute(),), (listing.path.absolute(),))
+    places = SharedPaths((l0_dir.absolute(),), (listing.path.absolute(),))
     with make_executor(settings, scheduler=scheduler, places=places, tell=note_event) as executor:
         outcomes = convert_with_progress(listing, l0_dir, settings, executor)
     if as_json:

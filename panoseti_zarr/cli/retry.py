@@ -23,11 +23,11 @@ def retry(
     """
     from panoseti_zarr.daemon.startup import directory, load_service_config
     from panoseti_zarr.daemon.status.lock import is_locked
-    from panoseti_zarr.daemon.status.requests import ask_retry
+    from panoseti_zarr.daemon.status.requests import request_retry
 
     settings, path = load_service_config(config)
     state_dir = directory(settings, "state_dir", path)
     name = Path(run).name
-    ask_retry(settings.daemon, state_dir, name, rebuild=rebuild)
+    request_retry(settings.daemon, state_dir, name, rebuild=rebuild)
     when = "now" if is_locked(state_dir) else "when the service starts"
     typer.echo(f"{name}: {'stores made anew' if rebuild else 'tried again'} {when}")

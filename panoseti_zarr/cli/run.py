@@ -42,7 +42,7 @@ def run(
 
     And the table of its housekeeping, and copies of its JSON and logs, as ``housekeeping`` does.
     """
-    from panoseti_zarr.cluster import SharedPlaces, make_executor
+    from panoseti_zarr.cluster import SharedPaths, make_executor
     from panoseti_zarr.io.pff.listing import list_run
 
     settings = read_config(config)
@@ -52,7 +52,7 @@ def run(
         note(f"  {key}: {count(len(listing.streams.get(key, ())), 'file')}")
     if listing.keys:
         make_output_directory(l1_dir, "L1_DIR")
-    places = SharedPlaces((l0_dir.absolute(), l1_dir.absolute()), (listing.path.absolute(),))
+    places = SharedPaths((l0_dir.absolute(), l1_dir.absolute()), (listing.path.absolute(),))
     with make_executor(settings, places=places, tell=note_event) as executor:
         note(f"cluster: {executor.scheduler_address or 'threads of this process'}")
         outcomes = convert_with_progress(listing, l0_dir, settings, executor)
@@ -93,7 +93,7 @@ def _make_l1_stores(
     """
     from panoseti_zarr.core.pff.names import l1_store_name
     from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
-    from panoseti_zarr.io.l1.builder import finish_killed
+    from panoseti_zarr.io.l1.builder import recover_killed
     from panoseti_zarr.model import PRODUCTS
     from panoseti_zarr.pipeline.l1 import l1_matches, make_l1
 
@@ -113,7 +113,7 @@ def _make_l1_stores(
             l1_path = l1_dir / l1_store_name(run_name, outcome.key)
             try:
                 if l1_matches(l0_path, l1_path):
-                    finish_killed(l1_path)
+                    recover_killed(l1_path)
                 else:
                     settings = config.baseline_subtract
                     made[str(outcome.key)] = make_l1(l0_path, l1_path, settings, executor)

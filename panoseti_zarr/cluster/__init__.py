@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from panoseti_zarr.cluster.executor import ClusterEvent, Executor, Tell, tell_nobody
-from panoseti_zarr.cluster.shared_paths import SharedPlaces
-from panoseti_zarr.cluster.threads import InProcessExecutor
+from panoseti_zarr.cluster.shared_paths import SharedPaths
+from panoseti_zarr.cluster.threads import ThreadExecutor
 from panoseti_zarr.config import Config, capped
 from panoseti_zarr.errors import ConfigError
 
 __all__ = [
     "ClusterEvent",
     "Executor",
-    "InProcessExecutor",
-    "SharedPlaces",
+    "SharedPaths",
     "Tell",
+    "ThreadExecutor",
     "make_executor",
     "places_of",
 ]
@@ -23,7 +23,7 @@ def make_executor(
     config: Config,
     *,
     scheduler: str | None = None,
-    places: SharedPlaces | None = None,
+    places: SharedPaths | None = None,
     tell: Tell = tell_nobody,
 ) -> Executor:
     """Make the executor that the configuration asks for.
@@ -33,7 +33,7 @@ def make_executor(
     config : Config
     scheduler : str, optional
         Address or scheduler file of a running cluster; goes before ``[cluster]``.
-    places : SharedPlaces, optional
+    places : SharedPaths, optional
         What the hosts of an SSH cluster must see as this process does; by default the
         directories of ``[daemon]``.
     tell : callable, optional
@@ -48,7 +48,7 @@ def make_executor(
     """
     cluster = config.cluster
     if scheduler is None and not cluster.use_cluster:
-        return InProcessExecutor(capped(config.pff_to_zarr.num_workers))
+        return ThreadExecutor(capped(config.pff_to_zarr.num_workers))
     # Dask takes half a second to import: only where it is used.
     if scheduler is None and cluster.type == "local":
         from panoseti_zarr.cluster.dask_backend.local import start_local  # noqa: PLC0415
@@ -66,8 +66,8 @@ def make_executor(
     return connect(scheduler, cluster.tls, tell=tell)
 
 
-def places_of(config: Config) -> SharedPlaces:
+def places_of(config: Config) -> SharedPaths:
     """Return the directories of ``[daemon]`` that tasks read and write."""
     daemon = config.daemon
     outputs = [path for path in (daemon.l0_dir, daemon.l1_dir) if path is not None]
-    return SharedPlaces(tuple(outputs), tuple(daemon.data_root))
+    return SharedPaths(tuple(outputs), tuple(daemon.data_root))

@@ -27,7 +27,7 @@ _PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True)
-class SharedPlaces:
+class SharedPaths:
     """The directories of a cluster's tasks.
 
     Attributes
@@ -43,7 +43,7 @@ class SharedPlaces:
 
 
 @dataclass(frozen=True)
-class Sight:
+class PathProbe:
     """What a host must see, as plain data.
 
     Attributes
@@ -62,7 +62,7 @@ class Sight:
 
 
 @contextlib.contextmanager
-def lay_tokens(places: SharedPlaces) -> Iterator[Sight]:
+def write_probe_files(places: SharedPaths) -> Iterator[PathProbe]:
     """Write a token into each output directory, look at the inputs, and give what is to be seen.
 
     The tokens are removed at the end. For a directory that is not there yet the nearest one above
@@ -90,7 +90,7 @@ def lay_tokens(places: SharedPlaces) -> Iterator[Sight]:
                     f"cannot write here: {error.strerror}", path=str(directory)
                 ) from None
             tokens[str(path)] = content
-        sight = Sight(tokens)
+        sight = PathProbe(tokens)
         for directory in places.inputs:
             # One that cannot be read here (unmounted: the others go on) cannot be compared.
             with contextlib.suppress(OSError):
@@ -98,7 +98,7 @@ def lay_tokens(places: SharedPlaces) -> Iterator[Sight]:
         yield sight
 
 
-def differences(sight: Sight) -> str:
+def differences(sight: PathProbe) -> str:
     """Return what this host sees otherwise, in one line; empty where nothing is."""
     deadline_s = time.monotonic() + _PATIENCE_S
     while (difference := next(_differences(sight), "")) and time.monotonic() < deadline_s:
@@ -106,7 +106,7 @@ def differences(sight: Sight) -> str:
     return difference
 
 
-def _differences(sight: Sight) -> Iterator[str]:
+def _differences(sight: PathProbe) -> Iterator[str]:
     for path, content in sight.tokens.items():
         directory = os.path.dirname(path)
         try:
@@ -151,7 +151,7 @@ def _write_new(path: Path, content: str) -> None:
         file.write(content)
 
 
-def _look(directory: Path, sight: Sight) -> None:
+def _look(directory: Path, sight: PathProbe) -> None:
     """Note names of a directory, and sizes of files that rest in it and just below."""
     names = sorted(os.listdir(directory), reverse=True)[:_MAX_NAMES]
     sight.names[str(directory)] = names

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from panoseti_zarr.cluster.executor import Executor, P, T
 
 
-class InProcessExecutor(Executor):
+class ThreadExecutor(Executor):
     """Runs tasks in ``n_threads`` threads; NumPy and the codecs release the interpreter lock."""
 
     def __init__(self, n_threads: int) -> None:

@@ -16,39 +16,39 @@ _NAMED_SECRET = re.compile(
 )
 
 
-def without_user_info(value: Any) -> Any:
+def redact_urls(value: Any) -> Any:
     """Return a JSON value with no user name or password in any URL, keys included.
 
     Examples
     --------
-    >>> without_user_info({"why": ["http://admin:1234@10.0.1.1/outlet"]})
+    >>> redact_urls({"why": ["http://admin:1234@10.0.1.1/outlet"]})
     {'why': ['http://10.0.1.1/outlet']}
     """
     if isinstance(value, str):
         return _USER_INFO.sub("", value) if "://" in value else value
     if isinstance(value, list | tuple):
-        return [without_user_info(item) for item in value]
+        return [redact_urls(item) for item in value]
     if isinstance(value, dict):
-        return {without_user_info(key): without_user_info(item) for key, item in value.items()}
+        return {redact_urls(key): redact_urls(item) for key, item in value.items()}
     return value
 
 
-def without_secrets(value: Any) -> Any:
-    """Return a JSON value as `without_user_info` does, and without what secret keys hold.
+def redact(value: Any) -> Any:
+    """Return a JSON value as `redact_urls` does, and without what secret keys hold.
 
     Examples
     --------
-    >>> without_secrets({"password": "1234", "gain": 60})
+    >>> redact({"password": "1234", "gain": 60})
     {'password': 'removed', 'gain': 60}
     """
     if isinstance(value, list | tuple):
-        return [without_secrets(item) for item in value]
+        return [redact(item) for item in value]
     if isinstance(value, dict):
         return {
-            name: REMOVED if _SECRET_KEY.search(name) else without_secrets(item)
-            for name, item in ((without_user_info(key), item) for key, item in value.items())
+            name: REMOVED if _SECRET_KEY.search(name) else redact(item)
+            for name, item in ((redact_urls(key), item) for key, item in value.items())
         }
-    return without_user_info(value)
+    return redact_urls(value)
 
 
 def without_secrets_in_text(text: str) -> str:

@@ -32,7 +32,7 @@ from panoseti_zarr.io.l0.metadata import (
     L0_FORMAT,
     L0_FORMAT_VERSION,
     L0State,
-    new_documents,
+    empty_store_documents,
     source_entries,
 )
 from panoseti_zarr.io.l0.tasks import ChunkJob, StagedChunk, compare_chunk, write_chunk
@@ -150,7 +150,7 @@ class Append:
         self._documents: dict[str, Json] = (
             writer.state.documents
             if writer.state
-            else new_documents(PRODUCTS[order.key.product], order.settings)
+            else empty_store_documents(PRODUCTS[order.key.product], order.settings)
         )
 
     @property

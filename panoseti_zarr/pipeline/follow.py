@@ -16,7 +16,7 @@ from panoseti_zarr.core.pff.growth import visible_stop
 from panoseti_zarr.core.pff.names import store_name
 from panoseti_zarr.io.l0.writer import open_writer
 from panoseti_zarr.io.pff.listing import RunListing
-from panoseti_zarr.io.pff.live import GrowingRun, check_grown
+from panoseti_zarr.io.pff.live import LiveRun, check_grown
 from panoseti_zarr.model import SourceFile, StreamKey
 from panoseti_zarr.pipeline.appender import Append, Order
 
@@ -41,9 +41,7 @@ class FollowResult:
     next_chunk_bytes: int | None
 
 
-def follow_stream(
-    order: Order, l0_dir: Path, growing: GrowingRun, *, with_tail: bool
-) -> FollowResult:
+def follow_stream(order: Order, l0_dir: Path, growing: LiveRun, *, with_tail: bool) -> FollowResult:
     """Append what a stream that is being recorded has so far.
 
     Parameters
@@ -51,7 +49,7 @@ def follow_stream(
     order : Order
     l0_dir : Path
         Where the store is, or will be.
-    growing : GrowingRun
+    growing : LiveRun
         What this process saw of the run.
     with_tail : bool
         Show the frames after the last whole chunk too.

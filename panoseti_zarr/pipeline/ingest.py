@@ -19,7 +19,7 @@ from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.core.pff.names import store_name
 from panoseti_zarr.io.l0.writer import open_writer
 from panoseti_zarr.io.pff.listing import RunListing
-from panoseti_zarr.io.pff.live import GrowingRun
+from panoseti_zarr.io.pff.live import LiveRun
 from panoseti_zarr.io.pff.run_config import max_file_bytes
 from panoseti_zarr.io.pff.source import check_unchanged, measure_stream
 from panoseti_zarr.model import SourceFile, StreamKey
@@ -66,7 +66,7 @@ def ingest_stream(
     on_commit: Callable[[Commit], None] | None = None,
     stop: Event | None = None,
     rebuild: bool = False,
-    growing: GrowingRun | None = None,
+    growing: LiveRun | None = None,
 ) -> IngestResult:
     """Append everything that a stream has to its L0 store, and close it.
 
@@ -88,7 +88,7 @@ def ingest_stream(
         When set, the work ends at the next moment that loses nothing.
     rebuild : bool
         Make the store anew beside the old one, and swap them.
-    growing : GrowingRun, optional
+    growing : LiveRun, optional
         What this process saw of the run while it was recorded: of files that only grew since they
         were committed from, what is committed is not read again.
 
@@ -118,7 +118,7 @@ def ingest_stream(
         if measured.problem is not None:
             raise measured.problem
         if rebuild:
-            writer.take_place()
+            writer.swap_into_place()
     return IngestResult(
         store_path=l0_dir / name,
         n_frames=writer.state.n_frames if writer.state else 0,

@@ -11,8 +11,8 @@ from panoseti_zarr.core.pff.times import iso_time
 from panoseti_zarr.errors import InputError, declared_errors
 from panoseti_zarr.io.fs.durable import ensure_directory, replace_file
 from panoseti_zarr.model import Quality
-from panoseti_zarr.quicklook.collect.pulses import PulseLook
-from panoseti_zarr.quicklook.collect.scan import StreamLook
+from panoseti_zarr.quicklook.collect.pulses import PulseSummary
+from panoseti_zarr.quicklook.collect.scan import StreamSurvey
 from panoseti_zarr.quicklook.collect.stream import survey
 
 NO_MATPLOTLIB = "matplotlib is not installed: pip install 'panoseti-zarr[plot]'"
@@ -25,14 +25,14 @@ class Quicklook:
     Attributes
     ----------
     path : Path
-    look : StreamLook
+    look : StreamSurvey
         What it shows.
     seconds : float
         That it took.
     """
 
     path: Path
-    look: StreamLook
+    look: StreamSurvey
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -53,7 +53,9 @@ class Quicklook:
             "longest_gap_s": timeline.longest_gap_ns / 1e9,
             "missing_seqnos": stream.attributes.get("gaps") or [],
             "n_flagged": {bit.name: n for bit, n in zip(Quality, totals, strict=True)},
-            "pedestals": self.look.pedestals.origin if isinstance(self.look, PulseLook) else None,
+            "pedestals": self.look.pedestals.origin
+            if isinstance(self.look, PulseSummary)
+            else None,
             "seconds": round(self.seconds, 3),
         }
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from panoseti_zarr.core.pff.names import l1_store_name
 from panoseti_zarr.errors import InputError, declared_errors
 from panoseti_zarr.io.readers.root import parse_root
-from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json, chunk_path, damage_declared
+from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json, chunk_path, corrupt_if_malformed
 from panoseti_zarr.io.zarr3.shards import ChunkLayout, open_chunk
 from panoseti_zarr.model import PRODUCTS, Product, StreamKey
 
 
 @dataclass(frozen=True)
-class StoredStream:
+class StoreView:
     """An L0 or L1 store as its root document tells of it.
 
     Attributes
@@ -38,7 +38,7 @@ class StoredStream:
     documents: dict[str, Json]
 
     @classmethod
-    def open(cls, path: Path) -> StoredStream:
+    def open(cls, path: Path) -> StoreView:
         """Read the root document.
 
         Raises
@@ -53,7 +53,7 @@ class StoredStream:
         except OSError as error:
             raise InputError(f"cannot read the store: {error.strerror}", path=str(path)) from None
         level, document = parse_root(content, path)
-        with damage_declared(str(path)):
+        with corrupt_if_malformed(str(path)):
             attributes = document["attributes"]
             if attributes["product"] not in PRODUCTS:
                 raise InputError("not an L0 or L1 store that is known here", path=str(path))
@@ -87,7 +87,7 @@ class StoredStream:
         """Images that are stored together."""
         return ChunkLayout.of(self.documents["images"]).piece_frames
 
-    def is_made_from(self, l0: StoredStream) -> bool:
+    def is_made_from(self, l0: StoreView) -> bool:
         """Whether this L1 store has the frames of that L0 store, as they are now."""
         keys = ("store_id", "commit", "n_frames")
         return self.level == 1 and all(
@@ -119,18 +119,18 @@ class StoredStream:
         return values
 
 
-def find_l1(l0: StoredStream, where: Path | None) -> StoredStream | None:
+def find_l1(l0: StoreView, where: Path | None) -> StoreView | None:
     """Find the L1 store of an L0 store.
 
     Parameters
     ----------
-    l0 : StoredStream
+    l0 : StoreView
     where : Path or None
         The L1 store, or the directory in which it would be; None looks beside the L0 store.
 
     Returns
     -------
-    StoredStream or None
+    StoreView or None
         None where there is none that has the same frames.
 
     Raises
@@ -143,7 +143,7 @@ def find_l1(l0: StoredStream, where: Path | None) -> StoredStream | None:
     path = where if where is not None and is_store else (where or l0.path.absolute().parent) / name
     if not (path / ZARR_JSON).exists():
         return None
-    found = StoredStream.open(path)
+    found = StoreView.open(path)
     if found.is_made_from(l0):
         return found
     if is_store:

@@ -16,7 +16,7 @@ from panoseti_zarr.core.pff.names import (
     parse_run_name,
     store_name,
 )
-from panoseti_zarr.daemon.watch.root_scan import list_root
+from panoseti_zarr.daemon.watch.root_scan import scan_root
 from panoseti_zarr.errors import CorruptDataError
 from panoseti_zarr.io.pff.listing import describe_refused, list_run
 from panoseti_zarr.model import StreamKey
@@ -147,7 +147,7 @@ def test_any_directory(run, files):
         made = [file for file in files if can_be_made(file) and len(os.fsencode(file)) <= 255]
         for file in made:
             (path / file).write_bytes(b"x")
-        listing = list_root(Path(root))
+        listing = scan_root(Path(root))
         if told(lambda: check_run_name(name), CorruptDataError)[1]:
             assert [refused for refused, _ in listing.refused] in ([name], [])
             return

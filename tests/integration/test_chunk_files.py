@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.l0.metadata import new_documents
+from panoseti_zarr.io.l0.metadata import empty_store_documents
 from panoseti_zarr.io.zarr3.metadata import resized
 from panoseti_zarr.io.zarr3.shards import new_chunk, open_chunk
 from panoseti_zarr.model import PRODUCTS
@@ -22,7 +22,7 @@ CHUNK = 12
 
 def image_document(n_frames=CHUNK, **options):
     config = PffToZarrConfig(time_chunk=CHUNK, **options)
-    return resized(new_documents(PRODUCTS["img8"], config)["images"], n_frames)
+    return resized(empty_store_documents(PRODUCTS["img8"], config)["images"], n_frames)
 
 
 def images(n_frames, seed=1):
@@ -149,7 +149,7 @@ def test_a_chunk_of_another_length_is_an_error(tmp_path, codec):
     path = write(tmp_path, short, images(CHUNK))
     for n_frames in (CHUNK - 1, CHUNK + 1):
         other = PffToZarrConfig(time_chunk=n_frames, codec=codec, checksum=False, inner_chunk=0)
-        document = new_documents(PRODUCTS["img8"], other)["images"]
+        document = empty_store_documents(PRODUCTS["img8"], other)["images"]
         with (
             pytest.raises(CorruptDataError, match="damaged"),
             open_chunk(str(path), document) as chunk,

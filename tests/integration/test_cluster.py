@@ -14,7 +14,7 @@ from distributed import Client
 from stores import SMALL_CHUNKS, chunk_digests, ingest
 from waiting import PATIENCE_S
 
-from panoseti_zarr.cluster import InProcessExecutor, make_executor
+from panoseti_zarr.cluster import ThreadExecutor, make_executor
 from panoseti_zarr.cluster.dask_backend.scheduler_file import (
     read_scheduler_file,
     write_scheduler_file,
@@ -87,7 +87,7 @@ def test_a_cluster_of_others_is_found_by_its_file(tmp_path):
 
 def test_a_cancelled_task_does_not_run(tmp_path):
     """What is cancelled before it starts leaves nothing behind."""
-    with InProcessExecutor(1) as executor:
+    with ThreadExecutor(1) as executor:
         gate = threading.Event()
         first = executor.submit(gate.wait)
         second = executor.submit(Path.touch, tmp_path / "ran")

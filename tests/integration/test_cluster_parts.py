@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from panoseti_zarr.cluster.shared_paths import SharedPlaces, Sight, differences, lay_tokens
+from panoseti_zarr.cluster.shared_paths import (
+    PathProbe,
+    SharedPaths,
+    differences,
+    write_probe_files,
+)
 from panoseti_zarr.cluster.ssh.cluster import check_hosts
 from panoseti_zarr.cluster.ssh.host_process import known_hosts
 from panoseti_zarr.cluster.ssh.log_lines import OutputLines
@@ -71,12 +76,12 @@ def make_root(base):
 def test_a_host_that_sees_the_same(tmp_path):
     """Tokens, names and sizes agree; the token of a directory still to be made lies above it."""
     root = make_root(tmp_path)
-    with lay_tokens(SharedPlaces((tmp_path / "l0" / "deep",), (root,))) as sight:
+    with write_probe_files(SharedPaths((tmp_path / "l0" / "deep",), (root,))) as sight:
         (token,) = map(Path, sight.tokens)
         assert token.parent == tmp_path
         assert sight.names == {str(root): ["run.pffd"]}
         assert sight.sizes == {str(root / "run.pffd" / "old.pff"): 5}
-        assert differences(Sight(**vars(sight))) == ""
+        assert differences(PathProbe(**vars(sight))) == ""
     assert list(tmp_path.iterdir()) == [root]
 
 
@@ -87,12 +92,12 @@ def test_a_host_that_sees_otherwise(tmp_path):
     (tmp_path / "token").write_text("a")
     old = root / "run.pffd" / "old.pff"
     told = [
-        differences(Sight(tokens={str(tmp_path / "none" / "token"): "a"})),
-        differences(Sight(tokens={str(tmp_path / "token"): "b"})),
-        differences(Sight(names={str(root): ["run.pffd", "other.pffd"]})),
-        differences(Sight(names={str(tmp_path / "none"): []})),
-        differences(Sight(sizes={str(old): 6})),
-        differences(Sight(sizes={str(root / "none"): 6})),
+        differences(PathProbe(tokens={str(tmp_path / "none" / "token"): "a"})),
+        differences(PathProbe(tokens={str(tmp_path / "token"): "b"})),
+        differences(PathProbe(names={str(root): ["run.pffd", "other.pffd"]})),
+        differences(PathProbe(names={str(tmp_path / "none"): []})),
+        differences(PathProbe(sizes={str(old): 6})),
+        differences(PathProbe(sizes={str(root / "none"): 6})),
     ]
     assert told == [
         f"{tmp_path}/none is not the same directory there: its token: No such file or directory",
@@ -107,24 +112,24 @@ def test_a_host_that_sees_otherwise(tmp_path):
 def test_places_that_cannot_be_used_here(tmp_path):
     """What cannot be read here is not compared; what cannot be written fails for now."""
     (tmp_path / "file").touch()
-    with lay_tokens(SharedPlaces((), (tmp_path / "none", tmp_path / "file"))) as sight:
-        assert sight == Sight()
-    unwritable = lay_tokens(SharedPlaces((Path("/proc/1"),)))
+    with write_probe_files(SharedPaths((), (tmp_path / "none", tmp_path / "file"))) as sight:
+        assert sight == PathProbe()
+    unwritable = write_probe_files(SharedPaths((Path("/proc/1"),)))
     with pytest.raises(TransientIOError, match="cannot write here"), unwritable:
         pass
-    nameless = lay_tokens(SharedPlaces((Path("/", "x" * 300),)))
+    nameless = write_probe_files(SharedPaths((Path("/", "x" * 300),)))
     with pytest.raises(TransientIOError, match="looking at the output directories"), nameless:
         pass
 
 
 def test_tokens_of_killed_processes_are_swept(tmp_path):
     """One that is old goes; one of another process that is at it stays."""
-    with lay_tokens(SharedPlaces((tmp_path,))) as sight:
+    with write_probe_files(SharedPaths((tmp_path,))) as sight:
         (recent,) = map(Path, sight.tokens)
         old = recent.with_name(recent.name + "0")
         old.touch()
         os.utime(old, (time.time() - 1000,) * 2)
-        with lay_tokens(SharedPlaces((tmp_path,))):
+        with write_probe_files(SharedPaths((tmp_path,))):
             assert not old.exists()
             assert recent.exists()
     assert list(tmp_path.iterdir()) == []

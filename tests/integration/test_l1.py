@@ -12,7 +12,7 @@ from naive_baseline import naive_l1
 from stores import chunk_digests, ingest, read_arrays
 
 from panoseti_zarr import __version__
-from panoseti_zarr.cluster import InProcessExecutor, make_executor
+from panoseti_zarr.cluster import ThreadExecutor, make_executor
 from panoseti_zarr.config import BaselineSubtractConfig, Config
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 from panoseti_zarr.io.simulate.defects import BrokenHeader, MissingQuabo, ZeroFrames
@@ -28,7 +28,7 @@ MODES = {
 
 def subtract(l0, l1, **settings):
     """Make an L1 store in two threads; return its path."""
-    with InProcessExecutor(2) as executor:
+    with ThreadExecutor(2) as executor:
         return make_l1(l0, l1, BaselineSubtractConfig(**settings), executor).path
 
 

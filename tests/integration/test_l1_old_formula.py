@@ -5,7 +5,7 @@ import pytest
 from l0_arrays import write_l0
 from stores import read_arrays
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.pipeline.l1 import make_l1
 
@@ -14,7 +14,7 @@ WHOLE_STREAM = BaselineSubtractConfig(baseline_window=0)
 
 def make_images(l0, l1):
     """Make the L1 store with built-in settings but the window; return its images."""
-    with InProcessExecutor(2) as executor:
+    with ThreadExecutor(2) as executor:
         found = read_arrays(make_l1(l0, l1, WHOLE_STREAM, executor).path)["images"]
     assert found.dtype == np.float32
     return found

@@ -12,7 +12,7 @@ from l0_arrays import write_l0
 from stores import chunk_digests, read_arrays, snapshot
 from waiting import PATIENCE_S
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.errors import (
     CorruptDataError,
@@ -43,7 +43,7 @@ def l1(tmp_path):
 
 
 def subtract(l0, l1, executor=None, stop=None, **settings):
-    with InProcessExecutor(2) as threads:
+    with ThreadExecutor(2) as threads:
         return make_l1(l0, l1, BaselineSubtractConfig(**settings), executor or threads, stop=stop)
 
 
@@ -54,7 +54,7 @@ def change_root(store, **attributes):
     (store / "zarr.json").write_text(json.dumps(root))
 
 
-class Disturbing(InProcessExecutor):
+class Disturbing(ThreadExecutor):
     """Runs tasks in a thread, and does something before the first subtraction."""
 
     def __init__(self, disturb):

@@ -9,15 +9,15 @@ import threading
 import numpy as np
 import pytest
 
-from panoseti_zarr.io.fs.malloc import keep_freed_memory
+from panoseti_zarr.io.fs.malloc import tune_malloc
 from panoseti_zarr.io.fs.scratch import scratch
 
 FAULTS = """
 import resource, sys
 import numpy as np
 if sys.argv[1] == "kept":
-    from panoseti_zarr.io.fs.malloc import keep_freed_memory
-    keep_freed_memory()
+    from panoseti_zarr.io.fs.malloc import tune_malloc
+    tune_malloc()
 def touch():
     np.empty(3 << 20, np.uint8).fill(1)
 touch()
@@ -43,7 +43,7 @@ def count_faults(kind):
 def test_without_mallopt_nothing_happens(monkeypatch):
     """A C library that is not glibc is left alone."""
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    keep_freed_memory()
+    tune_malloc()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")

@@ -13,7 +13,7 @@ from stores import ingest, snapshot
 from typer.testing import CliRunner
 
 from panoseti_zarr.cli.app import app
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.errors import CorruptDataError, InputError, TransientIOError
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
@@ -46,7 +46,7 @@ def make_stores(base, product, *, defects=(), n_frames=N_FRAMES, l1=True, **sett
     l1_path = base / "l1" / f"{l0.name.removesuffix('.zarr')}_L1.zarr"
     if l1:
         l1_path.parent.mkdir(exist_ok=True)
-        with InProcessExecutor(2) as executor:
+        with ThreadExecutor(2) as executor:
             make_l1(l0, l1_path, BaselineSubtractConfig(**settings), executor)
     return l0, l1_path
 

@@ -3,7 +3,7 @@
 import pytest
 
 from panoseti_zarr.config import DaemonConfig, load_config
-from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.errors import ConfigError
 
 RUN = "obs_[1]*.pffd"
@@ -20,14 +20,14 @@ def root(tmp_path):
 
 def directories(root, **settings):
     """Return the places that are found, relative to the root."""
-    recordings = Recordings(DaemonConfig(follow=True, **settings))
+    recordings = LiveRuns(DaemonConfig(follow=True, **settings))
     return [str(path.relative_to(root)) for path in recordings.directories(root, RUN)]
 
 
 def test_a_runs_directories_beside_it(root):
     """Those of its own name, whatever characters it has; nothing where runs are not followed."""
     assert directories(root) == [f"module_1/{RUN}", f"module_2/{RUN}"]
-    assert Recordings(DaemonConfig()).directories(root, RUN) == ()
+    assert LiveRuns(DaemonConfig()).directories(root, RUN) == ()
 
 
 def test_patterns(root):
@@ -57,7 +57,7 @@ def test_patterns_that_lead_out_are_refused(tmp_path, pattern):
 
 def test_only_some_runs_are_remembered():
     """A service that runs for months does not remember every recording."""
-    recordings = Recordings(DaemonConfig(follow=True))
+    recordings = LiveRuns(DaemonConfig(follow=True))
     first = recordings.of("first.pffd")
     for n in range(63):
         recordings.of(f"{n}.pffd")

@@ -15,7 +15,7 @@ from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 from panoseti_zarr.daemon.status.document import read_snapshot, write_snapshot
 from panoseti_zarr.daemon.status.ledger import LEDGER_NAME, Ledger, rows_of
 from panoseti_zarr.daemon.status.lock import LOCK_NAME, is_locked, service_lock
-from panoseti_zarr.daemon.status.requests import REQUESTS_NAME, ask_retry, find_requests
+from panoseti_zarr.daemon.status.requests import REQUESTS_NAME, find_requests, request_retry
 from panoseti_zarr.errors import InputError
 
 OFFSET_NS = 1_700_000_000 * 10**9
@@ -147,7 +147,7 @@ class TestLock:
     def test_dies_with_its_process(self, tmp_path):
         """A process that ends without a word leaves no lock."""
         script = (
-            "import os, pathlib, sys; from daemon.lock import service_lock\n"
+            "import os, pathlib, sys; from panoseti_zarr.daemon.status.lock import service_lock\n"
             "with service_lock(pathlib.Path(sys.argv[1])): os._exit(9)"
         )
         subprocess.run([sys.executable, "-c", script, tmp_path], env=environment(), check=False)
@@ -175,7 +175,7 @@ class TestRequests:
         settings = DaemonConfig(data_root=(tmp_path,))
         for name in ("b.pffd", "a.pffd"):
             (tmp_path / name).mkdir()
-            ask_retry(settings, tmp_path, name, rebuild=name.startswith("a"))
+            request_retry(settings, tmp_path, name, rebuild=name.startswith("a"))
         found = find_requests(tmp_path)
         assert [(r.run, r.rebuild) for r in found] == [("b.pffd", False), ("a.pffd", True)]
         found[0].path.unlink()
@@ -187,7 +187,7 @@ class TestRequests:
         (tmp_path / "a.pffd").mkdir()
         before = os.umask(0o077)
         try:
-            ask_retry(DaemonConfig(data_root=(tmp_path,)), tmp_path, "a.pffd", rebuild=False)
+            request_retry(DaemonConfig(data_root=(tmp_path,)), tmp_path, "a.pffd", rebuild=False)
         finally:
             os.umask(before)
         (request,) = find_requests(tmp_path)
@@ -197,7 +197,7 @@ class TestRequests:
         """Its directory may be away for now."""
         (tmp_path / REQUESTS_NAME).mkdir()
         write_snapshot(tmp_path, {"schema_version": 1, "runs": [{"name": "old.pffd"}]})
-        ask_retry(DaemonConfig(), tmp_path, "old.pffd", rebuild=False)
+        request_retry(DaemonConfig(), tmp_path, "old.pffd", rebuild=False)
         assert len(find_requests(tmp_path)) == 1
 
     @pytest.mark.parametrize("name", ["nothing.pffd", "..", "", "evil\n.pffd"])
@@ -205,7 +205,7 @@ class TestRequests:
         """Nothing is left behind."""
         (tmp_path / REQUESTS_NAME).mkdir()
         with pytest.raises(InputError, match="no run named"):
-            ask_retry(DaemonConfig(data_root=(tmp_path,)), tmp_path, name, rebuild=False)
+            request_retry(DaemonConfig(data_root=(tmp_path,)), tmp_path, name, rebuild=False)
         assert find_requests(tmp_path) == []
 
     @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import socket
 import pytest
 from waiting import PATIENCE_S
 
-from panoseti_zarr.daemon.report.systemd import Notifier
+from panoseti_zarr.daemon.report.systemd import SystemdNotifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -25,7 +25,7 @@ def listener(request, tmp_path, monkeypatch):
 
 def test_what_is_said_arrives(listener):
     """Paths and abstract names; every message in systemd's words."""
-    notifier = Notifier.from_environment()
+    notifier = SystemdNotifier.from_environment()
     notifier.ready()
     notifier.status("2 runs wait")
     notifier.watchdog()
@@ -43,24 +43,24 @@ def test_what_is_said_arrives(listener):
 
 def test_words_are_one_line_without_a_password(listener):
     """What a name or a library puts into the state cannot become a message of its own."""
-    Notifier.from_environment().status("waits for tls://me:word@host\nMAINPID=1")
+    SystemdNotifier.from_environment().status("waits for tls://me:word@host\nMAINPID=1")
     assert listener.recv(200).decode() == "STATUS=waits for tls://host\\nMAINPID=1"
 
 
 def test_children_do_not_inherit_the_socket(listener):
     """The variables are gone once they were read."""
-    Notifier.from_environment()
+    SystemdNotifier.from_environment()
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & os.environ.keys()
 
 
 def test_a_watchdog_of_another_process_is_not_ours(listener, monkeypatch):
     """WATCHDOG_PID names who is meant."""
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert Notifier.from_environment().watchdog_s is None
+    assert SystemdNotifier.from_environment().watchdog_s is None
 
 
 def test_without_a_socket_nothing_happens(monkeypatch, tmp_path):
     """Run by hand there is nobody to tell; a socket that is gone is no error."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    Notifier.from_environment().ready()
-    Notifier(str(tmp_path / "gone")).ready()
+    SystemdNotifier.from_environment().ready()
+    SystemdNotifier(str(tmp_path / "gone")).ready()

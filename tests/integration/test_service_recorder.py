@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 from waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
-from panoseti_zarr.daemon.report.publisher import LANE, STUCK_S, Recorder
-from panoseti_zarr.daemon.report.systemd import Notifier
-from panoseti_zarr.daemon.serial_threads import Lanes
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.report.publisher import LANE, STUCK_S, StatusPublisher
+from panoseti_zarr.daemon.report.systemd import SystemdNotifier
+from panoseti_zarr.daemon.serial_threads import SerialThreads
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.ledger import Ledger
@@ -32,12 +32,12 @@ def listener():
 @pytest.fixture
 def recorder(listener, tmp_path):
     """A recorder whose watchdog waits for a moment only."""
-    lanes = Lanes()
+    lanes = SerialThreads()
     address = "@" + listener.getsockname()[1:].decode()
-    notifier = Notifier(address, watchdog_s=0.001)
-    state = ServiceState(Settings())
+    notifier = SystemdNotifier(address, watchdog_s=0.001)
+    state = ServiceStateMachine(Settings())
     done = []
-    recorder = Recorder(
+    recorder = StatusPublisher(
         Config(), None, state, tmp_path, Ledger(tmp_path), lanes, notifier, done.append
     )
     recorder.phase = "running"
@@ -57,7 +57,7 @@ def said(listener: socket.socket) -> list[str]:
             return found
 
 
-def turn(recorder: Recorder, listener: socket.socket) -> list[str]:
+def turn(recorder: StatusPublisher, listener: socket.socket) -> list[str]:
     """Let the recorder have a turn of the loop; return what it said."""
     time.sleep(0.002)
     recorder.turn()

@@ -8,14 +8,14 @@ import pytest
 from service_process import make_run
 from stores import frame_files, ingest
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, DaemonConfig
 from panoseti_zarr.daemon.state.events import Store
-from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.daemon.watch.mounts import mount_of
-from panoseti_zarr.daemon.watch.output_check import look_at_outputs
-from panoseti_zarr.daemon.watch.root_scan import list_root
-from panoseti_zarr.daemon.watch.run_scan import look_at_run
+from panoseti_zarr.daemon.watch.output_check import stat_outputs
+from panoseti_zarr.daemon.watch.root_scan import scan_root
+from panoseti_zarr.daemon.watch.run_scan import scan_run
 from panoseti_zarr.io.simulate import StreamPlan
 from panoseti_zarr.pipeline.l1 import make_l1
 
@@ -26,7 +26,7 @@ MARKERS = ("collect_complete", "run_complete")
 def look(run, *, with_streams=True, recordings=None):
     """Look at a run whose stores are beside its root."""
     stores = run.parent.parent / "l0", run.parent.parent / "l1"
-    return look_at_run(run, MARKERS, *stores, with_streams=with_streams, recordings=recordings)
+    return scan_run(run, MARKERS, *stores, with_streams=with_streams, recordings=recordings)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ class TestListRoot:
         ):
             (tmp_path / name).mkdir()
         (tmp_path / "file.pffd").touch()
-        seen = list_root(tmp_path)
+        seen = scan_root(tmp_path)
         starts = [entry.name[:16] for entry in seen.runs]
         assert starts == ["obs_X.start_2023", "obs_X.start_2024", "aa.pffd", "zz.pffd"]
         assert (seen.n_entries, seen.problem, seen.refused) == (7, "", ())
@@ -63,7 +63,7 @@ class TestListRoot:
         (tmp_path / "obs_X.start_2024-07-25T04:34:06Z.pffd").mkdir()
         (tmp_path / "obs_X.start_2024-99-25T04:34:06Z.pffd").mkdir()
         os.utime(tmp_path / "obs_X.start_2024-99-25T04:34:06Z.pffd", ns=(5, 5))
-        starts = [entry.start_ns for entry in list_root(tmp_path).runs]
+        starts = [entry.start_ns for entry in scan_root(tmp_path).runs]
         assert starts == [1721882046 * 10**9, 5]
 
     @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ class TestListRoot:
     def test_names_that_could_do_harm_are_refused(self, tmp_path, name):
         """Control characters, bytes that are not UTF-8, names that are too long."""
         os.mkdir(os.path.join(os.fsencode(tmp_path), name))
-        seen = list_root(tmp_path)
+        seen = scan_root(tmp_path)
         assert (len(seen.refused), seen.runs) == (1, ())
 
     def test_links_that_lead_out_are_refused_and_others_followed(self, tmp_path):
@@ -85,7 +85,7 @@ class TestListRoot:
         (root / "up.pffd").symlink_to("..")
         (root / "alias.pffd").symlink_to("real.pffd")
         (root / "nowhere.pffd").symlink_to("nothing")
-        seen = list_root(root)
+        seen = scan_root(root)
         assert [entry.name for entry in seen.runs] == ["in.pffd", "real.pffd"]
         assert sorted(name for name, _ in seen.refused) == [
             "alias.pffd",
@@ -97,8 +97,8 @@ class TestListRoot:
     def test_a_root_that_cannot_be_listed_says_why(self, tmp_path):
         """Missing, or no directory."""
         (tmp_path / "file").touch()
-        assert list_root(tmp_path / "nothing").problem == "is missing"
-        assert list_root(tmp_path / "file").problem == "is not a directory"
+        assert scan_root(tmp_path / "nothing").problem == "is missing"
+        assert scan_root(tmp_path / "file").problem == "is not a directory"
 
 
 class TestLookAtRun:
@@ -115,7 +115,7 @@ class TestLookAtRun:
 
     def test_the_growth_of_a_run_that_has_its_marker(self, run):
         """It is looked for where the run was seen to grow, and not in one that was over before."""
-        recordings = Recordings(DaemonConfig(follow=True))
+        recordings = LiveRuns(DaemonConfig(follow=True))
         assert look(run, recordings=recordings).growth == ()
         (growth,) = look(run, recordings=recordings, with_streams=False).growth
         assert growth.size_bytes == frame_files(run)[0].stat().st_size
@@ -192,7 +192,7 @@ class TestLookAtRun:
         assert not look(run).streams[0].has_l1
         (store,) = (tmp_path / "l0").glob("*.zarr")
         l1 = tmp_path / "l1" / store.name.replace(".zarr", "_L1.zarr")
-        with InProcessExecutor(1) as executor:
+        with ThreadExecutor(1) as executor:
             make_l1(store, l1, BaselineSubtractConfig(), executor)
         assert look(run).streams[0].has_l1
 
@@ -218,7 +218,7 @@ class TestOutputs:
     def test_say_what_there_is(self, tmp_path):
         """Free space, volume, emptiness; or why they cannot be used."""
         (tmp_path / "l0").mkdir()
-        l0, l1 = look_at_outputs(tmp_path / "l0", tmp_path / "l1")
+        l0, l1 = stat_outputs(tmp_path / "l0", tmp_path / "l1")
         assert (l0.problem, l0.is_empty, l0.device) == ("", True, os.stat(tmp_path).st_dev)
         assert l0.free_bytes > 0
         assert l0.volume == mount_of(tmp_path).volume

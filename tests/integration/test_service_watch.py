@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from panoseti_zarr.daemon.watch.mounts import mount_of
-from panoseti_zarr.daemon.watch.watcher import MAX_RUN_WATCHES, HintOnce, Watcher
+from panoseti_zarr.daemon.watch.watcher import MAX_RUN_WATCHES, HintCoalescer, Watcher
 
 
 class Hints:
@@ -119,7 +119,7 @@ def test_watches_of_runs_are_few(hints, tmp_path):
 def test_a_hint_passes_once_until_it_is_taken():
     """A flood of notices is one hint."""
     told = []
-    once = HintOnce(lambda root, run: told.append((root, run)))
+    once = HintCoalescer(lambda root, run: told.append((root, run)))
     for _ in range(1000):
         once("/a", "x")
         once("/a", None)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from waiting import PATIENCE_S
 
 from panoseti_zarr.cli.simulate import simulate
-from panoseti_zarr.cluster.threads import InProcessExecutor
+from panoseti_zarr.cluster.threads import ThreadExecutor
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import ConfigError, InputError, PanosetiZarrError
 from panoseti_zarr.io.pff.listing import list_run
@@ -355,7 +355,7 @@ def test_real_recording_has_the_times_of_the_clock_and_verifies(tmp_path):
     assert daq_ns.max() <= after_ns
     assert set(np.unique(np.diff(wr_ns, axis=0))) == {1_000_000}
     (tmp_path / "l0").mkdir()
-    with InProcessExecutor(2) as executor:
+    with ThreadExecutor(2) as executor:
         outcomes = convert_run(list_run(recording.run_dir), tmp_path / "l0", Config(), executor)
     assert {o.key: o.result.n_frames for o in outcomes} == recording.n_frames
     for outcome in outcomes:

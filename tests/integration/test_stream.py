@@ -14,7 +14,7 @@ import xarray
 from arriving_run import N_FIRST, N_FRAMES, ArrivingRun
 
 from panoseti_zarr import StreamDataset, open_stream
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.errors import (
     CorruptDataError,
@@ -200,7 +200,7 @@ def test_an_l1_store(recording, tmp_path):
     l0, l1 = recording.commit(1), tmp_path / "x_L1.zarr"
 
     def subtract(**settings):
-        with InProcessExecutor(2) as executor:
+        with ThreadExecutor(2) as executor:
             make_l1(l0, l1, BaselineSubtractConfig(**settings), executor)
 
     subtract()

@@ -16,7 +16,7 @@ from zarr.storage import LocalStore
 from panoseti_zarr import open_stream
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
 from panoseti_zarr.io.readers import dataset
-from panoseti_zarr.io.readers.snapshot_store import CommittedStore
+from panoseti_zarr.io.readers.snapshot_store import SnapshotStore
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_missing_chunk_is_an_error(recording, no_delays):
 
 def test_a_part_beyond_the_end_is_an_error(recording):
     """Where a file has fewer bytes than its index says, these are not taken for no chunk."""
-    store = CommittedStore(recording.commit(1))
+    store = SnapshotStore(recording.commit(1))
     size = (store.path / "images/c/0/0/0").stat().st_size
     for start in (size - 1, size):
         wanted = RangeByteRequest(start, start + 9)

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 import panoseti_zarr.io.verify
 from panoseti_zarr.cli.verify import verify
-from panoseti_zarr.cluster.threads import InProcessExecutor
+from panoseti_zarr.cluster.threads import ThreadExecutor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import InputError, TransientIOError
 from panoseti_zarr.io.pff.listing import list_run
@@ -147,7 +147,7 @@ def test_what_convert_writes_is_right(tmp_path: Path, product: str):
     obs, files = make_run(tmp_path, product)
     (tmp_path / "l0").mkdir()
     settings = PffToZarrConfig(time_chunk=4)
-    with InProcessExecutor(1) as executor:
+    with ThreadExecutor(1) as executor:
         result = ingest_stream(
             list_run(obs), StreamKey(product, 1), tmp_path / "l0", settings, executor
         )
@@ -265,7 +265,7 @@ def test_damage_is_said_in_plain_words_with_the_path(tmp_path: Path, byte: int):
     obs, _ = make_run(tmp_path, "img16")
     (tmp_path / "l0").mkdir()
     settings = PffToZarrConfig(time_chunk=4)
-    with InProcessExecutor(1) as executor:
+    with ThreadExecutor(1) as executor:
         key = StreamKey("img16", 1)
         store = ingest_stream(list_run(obs), key, tmp_path / "l0", settings, executor).store_path
     path = store / "images/c/2/0/0"

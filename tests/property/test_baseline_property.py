@@ -12,7 +12,7 @@ from l0_arrays import write_l0
 from naive_baseline import naive_l1
 from stores import read_arrays
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig
 from panoseti_zarr.core.l1.histogram import NO_TALLY, merge_tallies
 from panoseti_zarr.core.l1.histogram_builder import TallyBuilder
@@ -81,7 +81,7 @@ def test_store_equals_whole_array_numpy(stream, config):
     product, images, quality, quabo_num, time_chunk = stream
     expected = naive_l1(product, images, quality, quabo_num, config)
     arrays = {"images": images, "quality": quality, "headers/quabo_num": quabo_num}
-    with tempfile.TemporaryDirectory() as name, InProcessExecutor(2) as executor:
+    with tempfile.TemporaryDirectory() as name, ThreadExecutor(2) as executor:
         l0 = write_l0(Path(name) / "l0.zarr", product, arrays, time_chunk=time_chunk)
         result = make_l1(l0, Path(name) / "l1.zarr", config, executor)
         found = read_arrays(result.path)

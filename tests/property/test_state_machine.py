@@ -20,36 +20,36 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.events import (
+    AppendEnded,
+    ChangeHint,
     Connected,
     Event,
-    Hinted,
     IngestEnded,
     L1Ended,
     Outcome,
+    OutputsChecked,
     OutputSeen,
-    OutputsSeen,
-    RetryAsked,
-    RootSeen,
-    RoundEnded,
+    RetryRequested,
+    RootScanned,
     RunEntry,
-    RunSeen,
+    RunScanned,
+    ScannedStream,
     Started,
     Store,
-    StreamSeen,
     Tick,
 )
 from panoseti_zarr.daemon.state.instructions import (
+    AbandonTasks,
     CheckOutputs,
     Instruction,
-    LeaveTasks,
-    LookAtRun,
     SaveRun,
     ScanRoot,
+    ScanRun,
+    StartAppend,
     StartIngest,
     StartL1,
-    StartRound,
 )
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import SETTLED, Run, Stream, StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
 
@@ -60,7 +60,7 @@ SETTINGS = Settings(
     settle_s=10, rescan_s=60, recheck_s=600, max_streams=2, max_l1=1, retry_most_s=40
 )
 MARKER = ("run_complete",)
-JOBS = StartIngest | StartRound | StartL1
+JOBS = StartIngest | StartAppend | StartL1
 
 
 @dataclass
@@ -112,16 +112,16 @@ class Service(RuleBasedStateMachine):
                 self.ledger[instruction.run] = copy.deepcopy(self.state.runs[instruction.run])
             elif isinstance(
                 instruction,
-                ScanRoot | LookAtRun | CheckOutputs | StartIngest | StartRound | StartL1,
+                ScanRoot | ScanRun | CheckOutputs | StartIngest | StartAppend | StartL1,
             ):
                 if isinstance(instruction, StartIngest):
                     self.check_that_it_was_finished(instruction)
-                elif isinstance(instruction, StartRound):
+                elif isinstance(instruction, StartAppend):
                     assert self.settings.follow
                     assert self.state.runs[instruction.run].is_settling
                 self.open.append(instruction)
                 self.began_s[id(instruction)] = self.now_s
-            elif isinstance(instruction, LeaveTasks):
+            elif isinstance(instruction, AbandonTasks):
                 self.has_hung = True
 
     def check_that_it_was_finished(self, job: StartIngest) -> None:
@@ -209,11 +209,11 @@ class Service(RuleBasedStateMachine):
 
     @rule(root=st.sampled_from(ROOTS), name=st.sampled_from((*NAMES, None)))
     def hint(self, root: str, name: str | None) -> None:
-        self.send(Hinted, root=root, run=name)
+        self.send(ChangeHint, root=root, run=name)
 
     @rule(name=st.sampled_from(NAMES), rebuild=st.booleans())
     def retry(self, name: str, rebuild: bool) -> None:
-        self.send(RetryAsked, run=name, rebuild=rebuild)
+        self.send(RetryRequested, run=name, rebuild=rebuild)
 
     @rule(with_ledger=st.booleans(), has_effect=st.booleans())
     def restart(self, with_ledger: bool, has_effect: bool = False) -> None:
@@ -225,7 +225,7 @@ class Service(RuleBasedStateMachine):
         self.performed.clear()
         if not with_ledger:
             self.ledger.clear()
-        self.state = ServiceState(self.settings)
+        self.state = ServiceStateMachine(self.settings)
         self.send(Started, roots=ROOTS, runs=tuple(copy.deepcopy(r) for r in self.ledger.values()))
         self.send(Connected, n_slots=2)
 
@@ -255,18 +255,20 @@ class Service(RuleBasedStateMachine):
     ) -> tuple[type[Any], dict[str, Any]]:
         match instruction:
             case ScanRoot(root):
-                return RootSeen, {"root": root, **self.list_root(root)}
-            case LookAtRun(_, name):
-                return RunSeen, {"run": name, **self.look(instruction)}
+                return RootScanned, {"root": root, **self.scan_root(root)}
+            case ScanRun(_, name):
+                return RunScanned, {"run": name, **self.look(instruction)}
             case CheckOutputs():
                 problem = "is full" if self.is_disk_full else ""
-                return OutputsSeen, {"outputs": (OutputSeen("l0_dir", "/l0", problem, device=1),)}
+                return OutputsChecked, {
+                    "outputs": (OutputSeen("l0_dir", "/l0", problem, device=1),)
+                }
             case StartIngest(run=name, stream=key):
                 outcome = Outcome.FAILED if fails else self.ingest(instruction)
                 kind: type[Any] = IngestEnded
-            case StartRound(run=name, stream=key):
+            case StartAppend(run=name, stream=key):
                 outcome = Outcome.FAILED if fails else self.record(instruction)
-                kind = RoundEnded
+                kind = AppendEnded
             case StartL1(run=name, stream=key):
                 outcome = Outcome.FAILED if fails else self.make_l1(name, key)
                 kind = L1Ended
@@ -274,7 +276,7 @@ class Service(RuleBasedStateMachine):
 
     # What the shell would see and do -------------------------------------------------------
 
-    def list_root(self, root: str) -> dict[str, Any]:
+    def scan_root(self, root: str) -> dict[str, Any]:
         if not self.mounted[root]:
             return {"problem": "is missing"}
         entries = tuple(
@@ -285,13 +287,13 @@ class Service(RuleBasedStateMachine):
         # Something else is there too, so that it is never empty.
         return {"runs": entries, "n_entries": len(entries) + 1, "device": 1}
 
-    def look(self, instruction: LookAtRun) -> dict[str, Any]:
+    def look(self, instruction: ScanRun) -> dict[str, Any]:
         run = self.world[instruction.run]
         began_s = self.began_s.pop(id(instruction))
         if not self.mounted[run.root] or not run.exists:
             return {"is_gone": True, "began_s": began_s}
         streams = tuple(
-            StreamSeen(key, str(version), *self.stores(instruction.run, key))
+            ScannedStream(key, str(version), *self.stores(instruction.run, key))
             for key, version in sorted(run.versions.items())
         )
         return {
@@ -332,7 +334,7 @@ class Service(RuleBasedStateMachine):
             self.closes[place] = self.closes.get(place, 0) + 1
         return Outcome.DONE
 
-    def record(self, job: StartRound) -> Outcome:
+    def record(self, job: StartAppend) -> Outcome:
         """Append what an open stream has; one that is closed opens again where that is new."""
         run = self.world[job.run]
         if not (run.exists and self.mounted[run.root] and job.stream in run.versions):
@@ -356,9 +358,9 @@ class Service(RuleBasedStateMachine):
         """No stream has two jobs; no root or run has two looks; the limits hold."""
         ingests = [i for i in self.open if isinstance(i, StartIngest)]
         l1s = [i for i in self.open if isinstance(i, StartL1)]
-        rounds = [i for i in self.open if isinstance(i, StartRound)]
+        rounds = [i for i in self.open if isinstance(i, StartAppend)]
         jobs = [(i.run, i.stream) for i in (*ingests, *rounds, *l1s)]
-        looks = [i.run for i in self.open if isinstance(i, LookAtRun)]
+        looks = [i.run for i in self.open if isinstance(i, ScanRun)]
         scans = [i.root for i in self.open if isinstance(i, ScanRoot)]
         for things in (jobs, looks, scans):
             assert len(things) == len(set(things))

@@ -19,16 +19,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.cluster import Executor, InProcessExecutor
+from panoseti_zarr.cluster import Executor, ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
-from panoseti_zarr.daemon.jobs.context import Workshop, run_l1
+from panoseti_zarr.daemon.jobs.context import JobContext, run_l1
 from panoseti_zarr.daemon.state.events import L1Ended
 from panoseti_zarr.daemon.state.instructions import StartL1
-from panoseti_zarr.daemon.watch.live_runs import Recordings
+from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io.fs import failpoints
 from panoseti_zarr.io.pff.listing import list_run
-from panoseti_zarr.io.pff.live import GrowingRun
+from panoseti_zarr.io.pff.live import LiveRun
 from panoseti_zarr.pipeline.appender import Commit, Order
 from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream
@@ -97,9 +97,7 @@ def ingest(order: dict[str, Any], narrator: Narrator) -> dict[str, Any]:
     listing = list_run(Path(order["run"]))
     (key,) = listing.keys
     executor = (
-        HandingOver(order["hand_over"], narrator)
-        if order.get("hand_over")
-        else InProcessExecutor(1)
+        HandingOver(order["hand_over"], narrator) if order.get("hand_over") else ThreadExecutor(1)
     )
     with executor:
         result = ingest_stream(
@@ -118,10 +116,10 @@ def follow(order: dict[str, Any], narrator: Narrator) -> dict[str, Any]:
     """Make one round of the one stream of a run that is recorded, its tail included."""
     listing = list_run(Path(order["run"]))
     (key,) = listing.keys
-    growing = GrowingRun(settle_s=0)
+    growing = LiveRun(settle_s=0)
     for _ in range(2):
         growing.saw(listing, time.monotonic(), time.monotonic())
-    with InProcessExecutor(1) as executor:
+    with ThreadExecutor(1) as executor:
         settings = PffToZarrConfig(**order["settings"])
         append = Order(listing, key, settings, executor, narrator.on_commit, threading.Event())
         result = follow_stream(append, Path(order["l0_dir"]), growing, with_tail=True)
@@ -133,15 +131,15 @@ def subtract(l0: Path, l1_dir: Path, settings: dict[str, Any] = L1_SETTINGS) -> 
     run, _, stream = l0.name.removesuffix(".zarr").rpartition(".dp_")
     told: list[Any] = []
     config = Config(baseline_subtract=BaselineSubtractConfig(**settings))
-    with InProcessExecutor(1) as executor:
-        workshop = Workshop(
+    with ThreadExecutor(1) as executor:
+        workshop = JobContext(
             config,
             l0.parent,
             l1_dir,
             executor,
             threading.Event(),
             told.append,
-            Recordings(config.daemon),
+            LiveRuns(config.daemon),
         )
         run_l1(StartL1(None, run, f"dp_{stream}", refresh=True), workshop)
     ended: L1Ended = told[-1]

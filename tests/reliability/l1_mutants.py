@@ -16,7 +16,7 @@ STORE_TESTS = "tests/integration/test_l1_store.py"
 
 _SYNC = '        n_bytes = _sync_new(self.new_path)\n        reached("l1.durable")\n'
 _ROOT = "        write_file(self.new_path / ZARR_JSON, root)\n"
-_SWAP = "        swap_in(self.new_path, self.path, self._aside)\n"
+_SWAP = "        replace_directory(self.new_path, self.path, self._aside)\n"
 _SAVE = "            self._ledger.save(rows, volumes)\n"
 _FORGET = "            for path in forgotten:\n                path.unlink(missing_ok=True)\n"
 
@@ -61,16 +61,16 @@ L1_MUTANTS = (
              "        _check_unchanged(self._l0_path, self._state)\n",
              f"{STORE_TESTS}::test_l0_that_changes_meanwhile_is_tried_again_later"),
     left_out("what is not ours replaced", BUILDER,
-             "        refuse_foreign(self.path)\n",
+             "        check_replaceable(self.path)\n",
              f"{STORE_TESTS}::test_what_came_to_the_place_meanwhile_is_not_replaced"),
     left_out("no lock on an L1 store", BUILDER,
              "            cleanup.enter_context(store_lock(path.parent, path.name))\n",
              f"{STORE_TESTS}::test_second_maker_is_told_who_makes_it"),
     # What a start puts in order.
     left_out("what a killed builder left not swept", BUILDER,
-             "        finish_swap(self.path, *self._hidden)\n", CRASH_NEW, "        pass\n"),
+             "        recover_replace(self.path, *self._hidden)\n", CRASH_NEW, "        pass\n"),
     left_out("what lies beside an L1 store that matches not swept", JOBS,
-             "            finish_killed(l1_path)\n", CRASH_ANEW),
+             "            recover_killed(l1_path)\n", CRASH_ANEW),
     left_out("an old L1 store that was put aside not put back", "panoseti_zarr/io/fs/durable.py",
              "        there.pop(0).rename(place)\n",
              f"{STORE_TESTS}::test_store_that_was_set_aside_comes_back", "        pass\n"),

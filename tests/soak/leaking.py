@@ -27,19 +27,19 @@ def main() -> None:
 
     from panoseti_zarr.cli.app import main as run_command
     from panoseti_zarr.cluster.dask_backend import settings as dask_settings
-    from panoseti_zarr.daemon.state.job_queue import Backlog
+    from panoseti_zarr.daemon.state.job_queue import JobQueue
 
     kind = sys.argv.pop(1)
     if kind == "messages":
         name = "distributed.admin.low-level-log-length"
         dask.config.set({name: 50 * dask_settings.DASK_SETTINGS[name]})
-    end = Backlog._end
+    end = JobQueue._end
 
     def leaking_end(self, event):
         leave(kind)
         return end(self, event)
 
-    Backlog._end = leaking_end
+    JobQueue._end = leaking_end
     run_command()
 
 

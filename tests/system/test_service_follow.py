@@ -12,7 +12,7 @@ from service_process import MARKERS, Station, environment, mark_finished
 from stores import assert_equal_arrays, assert_same_store, frame_files, read_arrays
 from waiting import PATIENCE_S
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.pff.listing import list_run
@@ -86,7 +86,7 @@ class LiveRun:
         listing = list_run(self.run, nodes)
         expected = station.base / "expected"
         expected.mkdir()
-        with InProcessExecutor(2) as executor:
+        with ThreadExecutor(2) as executor:
             for key in listing.keys:
                 settings = PffToZarrConfig(time_chunk=256)
                 made = ingest_stream(listing, key, expected, settings, executor).store_path

@@ -10,17 +10,17 @@ from service_process import make_run
 
 from panoseti_zarr.daemon.state.events import (
     Connected,
-    RootSeen,
+    RootScanned,
     RunEntry,
-    RunSeen,
+    RunScanned,
+    ScannedStream,
     Started,
     Store,
-    StreamSeen,
 )
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
-from panoseti_zarr.daemon.status.document import Facts, describe
+from panoseti_zarr.daemon.status.document import ServiceInfo, describe
 from panoseti_zarr.daemon.web.server import StatusPage
 from panoseti_zarr.io.simulate import StreamPlan
 
@@ -113,18 +113,18 @@ def make_picture(directory: Path, name: str) -> None:
 @pytest.fixture
 def archive():
     """The state of a service with 2,000 runs of two streams."""
-    state = ServiceState(Settings(settle_s=0))
+    state = ServiceStateMachine(Settings(settle_s=0))
     state.handle(Started(0.0, ("/data",)))
     state.handle(Connected(0.0, 2))
     start = datetime(2024, 1, 1, tzinfo=UTC)
     times = [(start + timedelta(seconds=n)).isoformat()[:19] for n in range(N_RUNS)]
     names = [f"obs_Lick.start_{time}Z.runtype_sci-data.pffd" for time in times]
     entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(names))
-    state.handle(RootSeen(0.0, "/data", "", "v", 1, N_RUNS, entries, ()))
+    state.handle(RootScanned(0.0, "/data", "", "v", 1, N_RUNS, entries, ()))
     streams = ("dp_img16.module_1", "dp_ph256.module_1")
-    seen = tuple(StreamSeen(key, "d", Store.ABSENT) for key in streams)
+    seen = tuple(ScannedStream(key, "d", Store.ABSENT) for key in streams)
     for name in names:
-        state.handle(RunSeen(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
+        state.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
         run = state.runs[name]
         run.is_complete = True
         for stream in run.streams.values():
@@ -134,7 +134,7 @@ def archive():
 
 def test_two_thousand_runs_load_and_change(archive, port, browser, tmp_path):
     """The newest 100 are shown, a change of one is seen, and a click shows more."""
-    facts = Facts(7, "1.0", "host", None, 0, "running", "in process")
+    facts = ServiceInfo(7, "1.0", "host", None, 0, "running", "in process")
     page = StatusPage(port, tmp_path)
     try:
         page.show(describe(archive, facts, 0, 0), None)

@@ -4,8 +4,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from panoseti_zarr.daemon.jobs import sidecar
-from panoseti_zarr.daemon.jobs.sidecar import LANE, Housekeeper
-from panoseti_zarr.daemon.serial_threads import Lanes
+from panoseti_zarr.daemon.jobs.sidecar import LANE, SidecarJob
+from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
 
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.pffd"
@@ -18,8 +18,8 @@ def keeper(tmp_path, monkeypatch):
     for place in (f"raw/{RUN}", "l1"):
         (tmp_path / place).mkdir(parents=True)
     (tmp_path / "raw" / RUN / "data_config.json").write_text("{}")
-    lanes = Lanes()
-    made = Housekeeper(tmp_path / "l1", lanes, lambda: True)
+    lanes = SerialThreads()
+    made = SidecarJob(tmp_path / "l1", lanes, lambda: True)
 
     def make():
         with capture_logs() as logs:

@@ -12,46 +12,46 @@ from panoseti_zarr.cli.status import exit_code, fit_status, format_status
 from panoseti_zarr.daemon.state.events import (
     Connected,
     OutputSeen,
-    RootSeen,
+    RootScanned,
     RunEntry,
-    RunSeen,
+    RunScanned,
+    ScannedStream,
     Started,
     Store,
-    StreamSeen,
 )
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.document import (
     MAX_SETTLED_STREAMS,
-    Facts,
+    ServiceInfo,
     describe,
     empty_snapshot,
 )
-from panoseti_zarr.daemon.status.summary import in_words
+from panoseti_zarr.daemon.status.summary import summarize
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.birdie_3.pffd"
 LONG = "pixel (3, 4) of frame 17 " * 8
 
 
-def service(*streams: str, n_runs: int = 1) -> ServiceState:
+def service(*streams: str, n_runs: int = 1) -> ServiceStateMachine:
     """Return the state of a service with queued streams."""
-    state = ServiceState(Settings(settle_s=0))
+    state = ServiceStateMachine(Settings(settle_s=0))
     state.handle(Started(0.0, ("/data",)))
     state.handle(Connected(0.0, 2))
     names = [RUN, *(f"{number}.pffd" for number in range(1, n_runs))]
     entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(names))
-    state.handle(RootSeen(0.0, "/data", "", "v", 1, n_runs, entries, (("bad\n.pffd", "why"),)))
-    seen = tuple(StreamSeen(key, "d", Store.ABSENT) for key in streams)
+    state.handle(RootScanned(0.0, "/data", "", "v", 1, n_runs, entries, (("bad\n.pffd", "why"),)))
+    seen = tuple(ScannedStream(key, "d", Store.ABSENT) for key in streams)
     for name in names:
-        state.handle(RunSeen(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
+        state.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
     return state
 
 
-def document(state: ServiceState, *, is_up: bool = True) -> dict[str, Any]:
+def document(state: ServiceStateMachine, *, is_up: bool = True) -> dict[str, Any]:
     """Return the status document of a state, as `status` sees it."""
-    facts = Facts(7, "1.0", "host", "/etc/c.toml", 0, "running", "in process")
+    facts = ServiceInfo(7, "1.0", "host", "/etc/c.toml", 0, "running", "in process")
     made = describe(state, facts, time.time_ns(), 0)
     return {**made, "service": {**made["service"], "up": is_up}}
 
@@ -101,7 +101,7 @@ def test_old_runs_have_their_sums_alone():
     assert found["totals"]["n_streams"] == 5000
 
 
-def at_work(*statuses: StreamStatus) -> ServiceState:
+def at_work(*statuses: StreamStatus) -> ServiceStateMachine:
     """Return the state of a service in the middle of a run's streams."""
     state = service(*(f"dp_img16.module_{n}" for n in range(len(statuses))))
     for stream, status in zip(state.runs[RUN].streams.values(), statuses, strict=True):
@@ -114,28 +114,28 @@ def at_work(*statuses: StreamStatus) -> ServiceState:
 def test_the_state_in_words_says_what_is_done():
     """Idle, ingesting, making L1: the run's name is cut, streams and bytes are counted."""
     state = at_work(StreamStatus.DONE, StreamStatus.INGESTING, StreamStatus.QUEUED)
-    assert in_words(document(state)) == (
+    assert summarize(document(state)) == (
         "ingesting obs_Lick.start_2024-07-25T04:34:06Z.runt… 1 of 3 streams, 2 GB behind"
     )
     state = at_work(StreamStatus.DONE, StreamStatus.L1_RUNNING)
-    assert in_words(document(state)) == (
+    assert summarize(document(state)) == (
         "making L1 of obs_Lick.start_2024-07-25T04:34:06Z.runt… 1 of 2 streams"
     )
     state = at_work(StreamStatus.DONE)
     state.runs[RUN].is_complete = True
-    assert in_words(document(state)) == "idle; 1 run done"
+    assert summarize(document(state)) == "idle; 1 run done"
 
 
 def test_the_state_in_words_names_what_is_wrong_first():
     """It is what systemd shows in `systemctl status`: pauses before work, quarantine after it."""
     state = service("dp_img16.module_1")
-    state.handle(RootSeen(1.0, "/data", "is missing"))
+    state.handle(RootScanned(1.0, "/data", "is missing"))
     state.backlog.paused = "l0_dir has 1.0 GB free"
-    assert in_words(document(state)) == (
+    assert summarize(document(state)) == (
         "paused: l0_dir has 1.0 GB free; /data is missing; 1 stream of 1 run queued"
     )
     state = at_work(StreamStatus.QUARANTINED)
-    assert in_words(document(state)).endswith("; 1 stream quarantined")
+    assert summarize(document(state)).endswith("; 1 stream quarantined")
 
 
 def test_a_screen_shows_what_is_under_way_and_then_the_latest():

@@ -6,8 +6,14 @@ import pytest
 from state_driver import IMG, PH, RUN, SETTINGS, Driver, entry, logged, started, stream
 
 from panoseti_zarr.core.pff.growth import Growth
-from panoseti_zarr.daemon.state.events import Outcome, RetryAsked, RootSeen, RoundEnded, Tick
-from panoseti_zarr.daemon.state.instructions import LookAtRun, StartIngest, StartL1, StartRound
+from panoseti_zarr.daemon.state.events import (
+    AppendEnded,
+    Outcome,
+    RetryRequested,
+    RootScanned,
+    Tick,
+)
+from panoseti_zarr.daemon.state.instructions import ScanRun, StartAppend, StartIngest, StartL1
 from panoseti_zarr.daemon.state.records import StreamStatus
 
 FOLLOWING = replace(SETTINGS, follow=True, tail_flush_s=30.0)
@@ -36,7 +42,7 @@ class Recorder(Driver):
     def round(self, key=IMG, after_s=0.0, **how):
         """End a round. Return the rounds that start."""
         fields = {"outcome": Outcome.DONE, "next_chunk_bytes": CHUNK_BYTES, **how}
-        return self.send(RoundEnded, after_s=after_s, run=RUN, stream=key, **fields)
+        return self.send(AppendEnded, after_s=after_s, run=RUN, stream=key, **fields)
 
     def pass_time(self, after_s):
         """Let time pass, all disks well. Return the rounds that start."""
@@ -45,7 +51,7 @@ class Recorder(Driver):
 
 def rounds(instructions):
     """Return stream and tail of the rounds that start."""
-    return [(i.stream, i.with_tail) for i in instructions if isinstance(i, StartRound)]
+    return [(i.stream, i.with_tail) for i in instructions if isinstance(i, StartAppend)]
 
 
 def test_a_stream_opens_with_its_first_bytes():
@@ -194,7 +200,7 @@ def test_a_rebuild_waits_for_the_end_of_the_recording():
     recorder = Recorder()
     recorder.grow(img=10)
     recorder.round()
-    recorder.send(RetryAsked, run=RUN, rebuild=True)
+    recorder.send(RetryRequested, run=RUN, rebuild=True)
     assert recorder.grow(img=20, after_s=100) == []
     (job,) = (i for i in recorder.listed(stream()) if isinstance(i, StartIngest))
     assert job.rebuild
@@ -215,7 +221,7 @@ def test_looks_at_a_recording():
     """They are close while it grows, and rare once it rests."""
     recorder = Recorder()
     recorder.grow(img=10)
-    (look,) = (i for i in recorder.send(Tick, after_s=3) if isinstance(i, LookAtRun))
+    (look,) = (i for i in recorder.send(Tick, after_s=3) if isinstance(i, ScanRun))
     assert look.run == RUN
     waits = []
     for _ in range(12):
@@ -233,7 +239,7 @@ def test_a_recording_that_vanishes():
     recorder = Recorder()
     recorder.grow(img=10)
     recorder.round()
-    out = recorder.send(RootSeen, root="/data", volume="raw", device=5, n_entries=1, runs=())
+    out = recorder.send(RootScanned, root="/data", volume="raw", device=5, n_entries=1, runs=())
     assert "run.removed" in logged(out)
     assert recorder.status() is StreamStatus.REMOVED
 
@@ -242,6 +248,6 @@ def test_a_recording_that_vanishes_in_a_round():
     """Its stream is removed when the round has ended, and nothing is queued."""
     recorder = Recorder()
     recorder.grow(img=10)
-    recorder.send(RootSeen, root="/data", volume="raw", device=5, n_entries=1, runs=())
+    recorder.send(RootScanned, root="/data", volume="raw", device=5, n_entries=1, runs=())
     assert logged(recorder.round(outcome=Outcome.MISSING)) == []
     assert recorder.status() is StreamStatus.REMOVED

@@ -4,12 +4,12 @@ import threading
 
 from waiting import PATIENCE_S
 
-from panoseti_zarr.cluster import InProcessExecutor
+from panoseti_zarr.cluster import ThreadExecutor
 
 
 def test_tasks_that_hang_hold_nobody_up_once_threads_are_renewed():
     """With all threads hung, a task waits; renewed, it runs, and what hung still gives a result."""
-    with InProcessExecutor(2) as executor:
+    with ThreadExecutor(2) as executor:
         go_on = threading.Event()
         hung = [executor.submit(go_on.wait, 30) for _ in range(2)]
         executor.renew()

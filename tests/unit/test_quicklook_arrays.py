@@ -6,7 +6,12 @@ import pytest
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, Quality
 from panoseti_zarr.quicklook.compute.images import LightCurve, PixelSums, band_of
 from panoseti_zarr.quicklook.compute.pulses import SPECTRUM_EDGES, PulseSums, as_module
-from panoseti_zarr.quicklook.compute.sampling import choose_pieces, choose_ranges, cut_range, spread
+from panoseti_zarr.quicklook.compute.sampling import (
+    choose_pieces,
+    choose_ranges,
+    split_range,
+    spread,
+)
 from panoseti_zarr.quicklook.compute.timeline import TimelineBuilder, TimeSpan, find_span
 
 START_NS = 1_721_882_077_000_000_000
@@ -59,7 +64,7 @@ def test_a_very_long_stream_is_read_in_part():
 
 def test_parts_are_never_empty():
     """More parts than frames are as many as frames."""
-    assert cut_range(3, 5, 10) == [(3, 4), (4, 5)]
+    assert split_range(3, 5, 10) == [(3, 4), (4, 5)]
 
 
 def test_the_span_leaves_out_absurd_times():
@@ -154,7 +159,7 @@ def test_mean_and_sigma_are_those_of_all_values(dtype):
     keep[:, 5] = False
     keep[:100, 6] = False
     sums = PixelSums(40)
-    for start, stop in cut_range(0, 300, 7):
+    for start, stop in split_range(0, 300, 7):
         mean = sums.add(images[start:stop], keep[start:stop])
     left = np.ma.masked_array(images.astype(float), ~keep)
     np.testing.assert_allclose(mean, left[start:stop].mean(axis=0).filled(np.nan))

@@ -22,43 +22,43 @@ from state_driver import (
 )
 
 from panoseti_zarr.daemon.state.events import (
+    ChangeHint,
     Committed,
     Connected,
     Disconnected,
-    Hinted,
     IngestEnded,
     L1Started,
     Outcome,
     Reconfigured,
-    RetryAsked,
-    RunSeen,
+    RetryRequested,
+    RunScanned,
     Started,
-    StopAsked,
+    StopRequested,
     Store,
     Tick,
 )
 from panoseti_zarr.daemon.state.instructions import (
+    AbandonTasks,
     CheckOutputs,
     Exit,
-    LeaveTasks,
     Log,
-    LookAtRun,
     MakeHousekeeping,
     SaveRun,
     ScanRoot,
+    ScanRun,
     StartIngest,
     StartL1,
     StopJobs,
     UnwatchRun,
     WatchRun,
 )
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
 
 
 def test_a_start_scans_the_roots_and_the_outputs() -> None:
     """The first thing is a rescan of every root, and a look at the output directories."""
-    state = ServiceState(SETTINGS)
+    state = ServiceStateMachine(SETTINGS)
     assert state.handle(Started(0.0, ("/a", "/b"))) == [
         ScanRoot("/a"),
         ScanRoot("/b"),
@@ -73,7 +73,7 @@ def test_a_new_run_is_discovered_watched_and_looked_at() -> None:
         Log("run.discovered", "info", RUN, None, {"root": ROOT}),
         WatchRun(ROOT, RUN),
         SaveRun(RUN),
-        LookAtRun(ROOT, RUN, with_streams=False),
+        ScanRun(ROOT, RUN, with_streams=False),
     ]
 
 
@@ -84,7 +84,7 @@ def test_a_run_without_a_marker_waits() -> None:
     assert driver.look(markers=()) == []
     assert driver.send(Tick, after_s=59) == [CheckOutputs()]
     assert driver.send(Tick, after_s=1) == [ScanRoot(ROOT)]
-    assert driver.root(entry()) == [LookAtRun(ROOT, RUN, with_streams=True)]
+    assert driver.root(entry()) == [ScanRun(ROOT, RUN, with_streams=True)]
     assert driver.state.runs[RUN].state == "waiting"
 
 
@@ -95,7 +95,7 @@ def test_a_marked_run_is_looked_at_again_after_settle_s() -> None:
     driver.look()
     assert driver.state.next_due_s(driver.now_s) == 10.0
     driver.outputs()
-    assert LookAtRun(ROOT, RUN, with_streams=True) in driver.send(Tick, after_s=10)
+    assert ScanRun(ROOT, RUN, with_streams=True) in driver.send(Tick, after_s=10)
 
 
 def test_a_finished_run_queues_its_streams_in_order() -> None:
@@ -202,7 +202,7 @@ def test_a_changed_directory_brings_a_look_and_equal_files_end_it() -> None:
     """A new directory mtime asks for one look; the same identities change nothing."""
     driver = done_run(IMG)
     out = driver.root(entry(mtime_ns=2))
-    assert out == [LookAtRun(ROOT, RUN, with_streams=False)]
+    assert out == [ScanRun(ROOT, RUN, with_streams=False)]
     assert driver.look(digest="d1") == []
 
 
@@ -239,7 +239,7 @@ def test_files_of_done_runs_are_looked_at_again_every_recheck_s() -> None:
     driver = done_run(IMG)
     driver.now_s += 1000
     out = driver.root(entry())
-    assert LookAtRun(ROOT, RUN, with_streams=True) in out
+    assert ScanRun(ROOT, RUN, with_streams=True) in out
     beside = MakeHousekeeping(ROOT, 5, 2, RUN)
     assert driver.look(stream(store=Store.SAME, has_l1=True)) == [SaveRun(RUN), beside]
 
@@ -272,7 +272,7 @@ def test_a_quarantine_lifts_when_the_files_change() -> None:
     driver = Driver()
     driver.listed(stream())
     driver.ingested(outcome=Outcome.CORRUPT, reason="no header")
-    assert LookAtRun(ROOT, RUN, with_streams=False) in driver.root(entry())
+    assert ScanRun(ROOT, RUN, with_streams=False) in driver.root(entry())
     assert driver.look(digest="d1") == []
     driver.root(entry())
     driver.look(digest="d2")
@@ -327,7 +327,7 @@ def test_files_other_than_the_listing_make_the_run_settle_again() -> None:
     driver = Driver()
     driver.listed(stream())
     out = driver.ingested(outcome=Outcome.CHANGED)
-    assert LookAtRun(ROOT, RUN, with_streams=True) in out
+    assert ScanRun(ROOT, RUN, with_streams=True) in out
     assert driver.status() is StreamStatus.WAITING
     driver.look(stream(IMG, "f2"), digest="d2")
     driver.now_s += 10
@@ -401,7 +401,7 @@ def test_no_store_is_judged_removed_while_its_directory_is_unmounted(how: dict[s
     driver.look(stream(store=Store.ABSENT), outputs=outputs(**how))
     assert driver.status() is StreamStatus.DONE
     driver.now_s += 60
-    assert LookAtRun(ROOT, RUN, with_streams=True) in driver.root(entry())
+    assert ScanRun(ROOT, RUN, with_streams=True) in driver.root(entry())
     driver.look(stream(store=Store.ABSENT))
     assert driver.status() is StreamStatus.REMOVED
 
@@ -456,7 +456,7 @@ def test_a_root_that_gives_no_answer_is_paused_and_holds_nobody_up() -> None:
     driver.outputs()
     out = driver.send(Tick, after_s=50)
     assert logged(out) == ["root.paused"]
-    assert LeaveTasks() in out
+    assert AbandonTasks() in out
     assert started(out) == [("other.pffd", IMG)]
     assert logged(driver.send(Tick, after_s=50)) == []
     assert started(driver.ingested(outcome=Outcome.STOPPED)) == []
@@ -533,7 +533,7 @@ def test_a_retry_leaves_a_whole_store_without_its_files_alone() -> None:
     """It is closed, and has its mark; with files again, its L1 is made anew where asked for."""
     driver = done_run(IMG, PH)
     some_gone = stream(IMG, "f2", store=Store.SOURCE_GONE, has_l1=True)
-    driver.send(RetryAsked, run=RUN)
+    driver.send(RetryRequested, run=RUN)
     for key in (IMG, PH):
         driver.l1_made(key)
     driver.root(entry(mtime_ns=2))
@@ -542,13 +542,13 @@ def test_a_retry_leaves_a_whole_store_without_its_files_alone() -> None:
     driver.send(Tick)
     driver.look(some_gone, digest="d2")
     assert driver.status(IMG) is driver.status(PH) is StreamStatus.REMOVED
-    driver.send(RetryAsked, run=RUN)
+    driver.send(RetryRequested, run=RUN)
     assert started(driver.look(some_gone, digest="d2")) == []
     for key in (IMG, PH):
         known = driver.state.runs[RUN].streams[key]
         assert (known.status, known.is_closed, known.reason) == (StreamStatus.REMOVED, True, "")
         assert not known.refresh_l1
-    driver.send(RetryAsked, run=RUN)
+    driver.send(RetryRequested, run=RUN)
     out = driver.look(stream(IMG, store=Store.SAME, has_l1=True), digest="d2")
     assert [(i.stream, i.refresh) for i in out if isinstance(i, StartL1)] == [(IMG, True)]
 
@@ -561,7 +561,7 @@ def test_an_l0_deleted_after_the_close_is_removed_and_not_done_again() -> None:
     out = driver.look(stream(store=Store.ABSENT))
     assert started(out) == []
     assert driver.status() is StreamStatus.REMOVED
-    driver.send(RetryAsked, run=RUN)
+    driver.send(RetryRequested, run=RUN)
     assert started(driver.look(stream(store=Store.ABSENT))) == [(RUN, IMG)]
 
 
@@ -571,7 +571,7 @@ def test_an_l0_deleted_before_its_l1_is_removed() -> None:
     driver.listed(stream())
     driver.ingested()
     out = driver.l1_made(outcome=Outcome.MISSING, is_changed=False)
-    assert LookAtRun(ROOT, RUN, with_streams=True) in out
+    assert ScanRun(ROOT, RUN, with_streams=True) in out
     driver.look(stream(store=Store.ABSENT))
     assert driver.status() is StreamStatus.REMOVED
     assert driver.state.runs[RUN].is_complete
@@ -584,9 +584,9 @@ def test_a_retry_queues_what_is_quarantined() -> None:
     driver.ingested(IMG, outcome=Outcome.CORRUPT, reason="no header")
     driver.ingested(PH)
     driver.l1_made(PH)
-    out = driver.send(RetryAsked, run=RUN)
+    out = driver.send(RetryRequested, run=RUN)
     assert (logged(out), started(out)) == (["run.retried"], [])
-    assert LookAtRun(ROOT, RUN, with_streams=True) in out
+    assert ScanRun(ROOT, RUN, with_streams=True) in out
     assert StartL1(2, RUN, PH, refresh=True) in out
     out = driver.look(stream(IMG), stream(PH, store=Store.SAME, has_l1=True))
     assert logged(out) == ["stream.queued"]
@@ -597,7 +597,7 @@ def test_a_completion_after_a_retry_counts_from_the_retry() -> None:
     """The seconds of the second completion are not those since the first."""
     driver = done_run(IMG)
     driver.now_s += 5000
-    driver.send(RetryAsked, run=RUN)
+    driver.send(RetryRequested, run=RUN)
     out = driver.l1_made(after_s=2, is_changed=False)
     assert [i.fields["seconds"] for i in out if isinstance(i, Log)] == [2.0]
 
@@ -605,7 +605,7 @@ def test_a_completion_after_a_retry_counts_from_the_retry() -> None:
 def test_a_rebuild_makes_every_store_anew() -> None:
     """With rebuild every stream is ingested anew, and its L1 made."""
     driver = done_run(IMG)
-    driver.send(RetryAsked, run=RUN, rebuild=True)
+    driver.send(RetryRequested, run=RUN, rebuild=True)
     out = driver.look(stream(store=Store.SAME, has_l1=True))
     assert out[-1] == StartIngest(ROOT, 5, 1, RUN, IMG, "f1", rebuild=True)
     assert StartL1(2, RUN, IMG, refresh=True) in driver.ingested()
@@ -615,7 +615,7 @@ def test_a_rebuild_makes_every_store_anew() -> None:
 def test_a_rebuild_that_fails_for_now_stays_a_rebuild() -> None:
     """The next attempt of a postponed rebuild rebuilds too."""
     driver = done_run(IMG)
-    driver.send(RetryAsked, run=RUN, rebuild=True)
+    driver.send(RetryRequested, run=RUN, rebuild=True)
     driver.look(stream(store=Store.SAME, has_l1=True))
     driver.ingested(outcome=Outcome.FAILED)
     out = driver.send(Tick, after_s=5)
@@ -626,7 +626,7 @@ def test_a_rebuild_that_fails_for_now_stays_a_rebuild() -> None:
 def test_a_retry_sees_what_changed_unnoticed(rebuild: bool) -> None:
     """Files that changed in place since the close settle first, and are queued once."""
     driver = done_run(IMG)
-    driver.send(RetryAsked, run=RUN, rebuild=rebuild)
+    driver.send(RetryRequested, run=RUN, rebuild=rebuild)
     if not rebuild:
         driver.l1_made(is_changed=False)
     changed = stream(digest="f2", store=Store.DIFFERENT, has_l1=True)
@@ -642,9 +642,9 @@ def test_a_retry_sees_what_changed_unnoticed(rebuild: bool) -> None:
 def test_a_retry_whose_look_fails_is_not_forgotten(how: dict[str, Any]) -> None:
     """The next rescan brings another look."""
     driver = done_run(IMG)
-    driver.send(RetryAsked, run=RUN, rebuild=True)
+    driver.send(RetryRequested, run=RUN, rebuild=True)
     driver.look(**how)
-    assert LookAtRun(ROOT, RUN, with_streams=True) in driver.root(entry())
+    assert ScanRun(ROOT, RUN, with_streams=True) in driver.root(entry())
     assert started(driver.look(stream(store=Store.SAME))) == [(RUN, IMG)]
 
 
@@ -652,17 +652,17 @@ def test_a_retry_waits_for_its_root() -> None:
     """Asked while the root is paused, or paused during the look: done when it is back."""
     driver = done_run(IMG)
     driver.root(problem="is missing")
-    assert LookAtRun(ROOT, RUN, True) not in driver.send(RetryAsked, run=RUN, rebuild=True)
-    assert LookAtRun(ROOT, RUN, True) in driver.root(entry())
+    assert ScanRun(ROOT, RUN, True) not in driver.send(RetryRequested, run=RUN, rebuild=True)
+    assert ScanRun(ROOT, RUN, True) in driver.root(entry())
     driver.root(problem="is missing")
     assert started(driver.look(stream(store=Store.SAME))) == []
-    assert LookAtRun(ROOT, RUN, True) in driver.root(entry())
+    assert ScanRun(ROOT, RUN, True) in driver.root(entry())
     assert started(driver.look(stream(store=Store.SAME))) == [(RUN, IMG)]
 
 
 def test_a_retry_of_an_unknown_run_is_refused() -> None:
     """The refusal is logged."""
-    assert logged(Driver().send(RetryAsked, run="nothing.pffd")) == ["retry.refused"]
+    assert logged(Driver().send(RetryRequested, run="nothing.pffd")) == ["retry.refused"]
 
 
 def test_one_name_under_two_roots_is_refused_once() -> None:
@@ -698,7 +698,7 @@ def test_a_run_without_frames_completes_with_no_stream() -> None:
     driver.now_s += 10
     driver.send(Tick)
     out = driver.send(
-        RunSeen,
+        RunScanned,
         run=RUN,
         began_s=driver.now_s,
         digest="d1",
@@ -718,7 +718,7 @@ def test_cut_short_files_are_reported_once() -> None:
         "stream.closed",
     ]
     driver.l1_made()
-    driver.send(RetryAsked, run=RUN, rebuild=True)
+    driver.send(RetryRequested, run=RUN, rebuild=True)
     assert logged(driver.ingested(cut_short=("x.pff: 3 bytes left",))) == ["stream.closed"]
 
 
@@ -727,17 +727,17 @@ def test_hints_that_come_fast_share_one_look() -> None:
     driver = Driver()
     driver.root(entry())
     driver.look(markers=())
-    assert driver.send(Hinted, root=ROOT, run=RUN, after_s=0.1) == []
-    assert driver.send(Hinted, root=ROOT, run=RUN, after_s=0.1) == []
-    looks = [i for i in driver.send(Tick, after_s=0.8) if isinstance(i, LookAtRun)]
-    assert looks == [LookAtRun(ROOT, RUN, with_streams=False)]
+    assert driver.send(ChangeHint, root=ROOT, run=RUN, after_s=0.1) == []
+    assert driver.send(ChangeHint, root=ROOT, run=RUN, after_s=0.1) == []
+    looks = [i for i in driver.send(Tick, after_s=0.8) if isinstance(i, ScanRun)]
+    assert looks == [ScanRun(ROOT, RUN, with_streams=False)]
 
 
 def test_a_hint_of_an_unknown_run_brings_the_rescan_forward() -> None:
     """A new directory is found without waiting for rescan_s."""
     driver = Driver()
     driver.root()
-    assert driver.send(Hinted, root=ROOT, run="new.pffd", after_s=5) == [ScanRoot(ROOT)]
+    assert driver.send(ChangeHint, root=ROOT, run="new.pffd", after_s=5) == [ScanRoot(ROOT)]
 
 
 def test_a_run_that_cannot_be_read_is_said_once() -> None:
@@ -745,7 +745,7 @@ def test_a_run_that_cannot_be_read_is_said_once() -> None:
     driver = Driver()
     driver.root(entry())
     assert logged(driver.look(problem="cannot be read: Permission denied")) == ["run.unreadable"]
-    assert LookAtRun(ROOT, RUN, with_streams=False) in driver.root(entry())
+    assert ScanRun(ROOT, RUN, with_streams=False) in driver.root(entry())
     assert logged(driver.look(problem="cannot be read: Permission denied")) == []
 
 
@@ -753,7 +753,7 @@ def test_stopping_asks_the_jobs_and_exits_after_the_last() -> None:
     """Nothing new starts; the exit comes with the end of the last job."""
     driver = Driver()
     driver.listed(stream(IMG), stream(PH), stream("dp_ph256.module_2"))
-    assert driver.send(StopAsked) == [StopJobs()]
+    assert driver.send(StopRequested) == [StopJobs()]
     assert driver.ingested(IMG, outcome=Outcome.STOPPED) == [SaveRun(RUN)]
     out = driver.ingested(PH)
     assert out[-1] == Exit(0)
@@ -762,7 +762,7 @@ def test_stopping_asks_the_jobs_and_exits_after_the_last() -> None:
 
 def test_an_idle_service_stops_at_once() -> None:
     """Without jobs the exit comes with the request."""
-    assert Driver().send(StopAsked) == [StopJobs(), Exit(0)]
+    assert Driver().send(StopRequested) == [StopJobs(), Exit(0)]
 
 
 def test_a_broken_invariant_stops_the_service() -> None:
@@ -779,7 +779,7 @@ def test_a_restart_knows_what_is_done_and_looks_for_missing_l1s() -> None:
     before = done_run(IMG)
     driver = Driver(runs=tuple(before.state.runs.values()))
     out = driver.root(entry())
-    assert out == [LookAtRun(ROOT, RUN, with_streams=True)]
+    assert out == [ScanRun(ROOT, RUN, with_streams=True)]
     out = driver.look(stream(store=Store.SAME, has_l1=True))
     assert (started(out), logged(out)) == ([], [])
 

@@ -12,18 +12,18 @@ from test_state import IMG, PH, ROOT, RUN, SETTINGS, Driver, entry, logged, outp
 from panoseti_zarr.daemon.state.events import (
     Connected,
     Outcome,
-    OutputsSeen,
+    OutputsChecked,
     Reconfigured,
-    RetryAsked,
-    StopAsked,
+    RetryRequested,
+    StopRequested,
     Store,
     Tick,
     VerifyEnded,
 )
 from panoseti_zarr.daemon.state.instructions import (
-    HoldVerify,
     Instruction,
     Log,
+    PauseVerify,
     SaveRun,
     StartVerify,
 )
@@ -87,10 +87,10 @@ def test_a_comparison_is_held_while_jobs_run() -> None:
     """A run that comes meanwhile is converted at once; then the comparison goes on."""
     driver = closed(IMG)
     out = driver.listed(stream(), run="new.pffd")
-    assert HoldVerify(is_held=True) in out
+    assert PauseVerify(is_held=True) in out
     out = driver.ingested(run="new.pffd")
-    assert HoldVerify(is_held=False) not in out
-    assert HoldVerify(is_held=False) in driver.l1_made(run="new.pffd")
+    assert PauseVerify(is_held=False) not in out
+    assert PauseVerify(is_held=False) in driver.l1_made(run="new.pffd")
     assert "stream.verified" in logged(compared(driver))
 
 
@@ -105,7 +105,7 @@ def test_a_full_disk_does_not_keep_from_comparing() -> None:
     driver = Driver(VERIFY)
     driver.listed(stream())
     driver.ingested()
-    driver.send(OutputsSeen, outputs=(replace(outputs()[0], problem="is missing"), outputs()[1]))
+    driver.send(OutputsChecked, outputs=(replace(outputs()[0], problem="is missing"), outputs()[1]))
     assert starts(driver.l1_made()) == []
     assert starts(driver.outputs()) == [IMG]
 
@@ -121,7 +121,7 @@ def test_a_difference_is_told_and_kept() -> None:
     run = driver.state.runs[RUN]
     assert (run.n_verified, run.n_verify_failed) == (0, 1)
     assert run.streams[IMG].verify_reason == "verify: images differ"
-    driver.send(RetryAsked, run=RUN)
+    driver.send(RetryRequested, run=RUN)
     assert starts(driver.l1_made(is_changed=False)) == [IMG]
 
 
@@ -235,7 +235,7 @@ def test_without_a_ledger_everything_is_compared_again() -> None:
 def test_a_stop_waits_for_the_comparison() -> None:
     """It ends as a job does, and is not verified."""
     driver = closed(IMG)
-    assert [type(i).__name__ for i in driver.send(StopAsked)] == ["StopJobs"]
+    assert [type(i).__name__ for i in driver.send(StopRequested)] == ["StopJobs"]
     out = compared(driver, outcome=Outcome.STOPPED)
     assert [type(i).__name__ for i in out] == ["SaveRun", "Exit"]
     assert verification(driver) is VerifyStatus.UNVERIFIED

@@ -8,18 +8,18 @@ import pytest
 
 from panoseti_zarr.daemon.state.events import (
     Connected,
-    RootSeen,
+    RootScanned,
     RunEntry,
-    RunSeen,
+    RunScanned,
+    ScannedStream,
     Started,
     Store,
-    StreamSeen,
 )
-from panoseti_zarr.daemon.state.machine import ServiceState
+from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.settings import Settings
-from panoseti_zarr.daemon.status.document import Facts, describe
+from panoseti_zarr.daemon.status.document import ServiceInfo, describe
 from panoseti_zarr.daemon.web.remedies import find_remedy, retry_command
-from panoseti_zarr.daemon.web.versioned_view import N_LINES, N_MINUTES, Board
+from panoseti_zarr.daemon.web.versioned_view import N_LINES, N_MINUTES, VersionedView
 
 OPERATE = Path(__file__).parents[2] / "docs/operate.md"
 NAMES = ("a.pffd", "b.pffd", "c.pffd")
@@ -28,30 +28,32 @@ NAMES = ("a.pffd", "b.pffd", "c.pffd")
 @pytest.fixture
 def state():
     """The state of a service with three runs of one stream."""
-    made = ServiceState(Settings(settle_s=0))
+    made = ServiceStateMachine(Settings(settle_s=0))
     made.handle(Started(0.0, ("/data",)))
     made.handle(Connected(0.0, 2))
     entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(NAMES))
-    made.handle(RootSeen(0.0, "/data", "", "v", 1, len(NAMES), entries, ()))
+    made.handle(RootScanned(0.0, "/data", "", "v", 1, len(NAMES), entries, ()))
     for name in NAMES:
-        seen = (StreamSeen("dp_img16.module_1", "d", Store.ABSENT),)
-        made.handle(RunSeen(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
+        seen = (ScannedStream("dp_img16.module_1", "d", Store.ABSENT),)
+        made.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
     return made
 
 
-def document(state: ServiceState) -> dict:
+def document(state: ServiceStateMachine) -> dict:
     """Return the status document of a state."""
-    return describe(state, Facts(7, "1.0", "host", "/c.toml", 0, "running", "in process"), 0, 0)
+    return describe(
+        state, ServiceInfo(7, "1.0", "host", "/c.toml", 0, "running", "in process"), 0, 0
+    )
 
 
-def changes(board: Board, version: int) -> dict:
+def changes(board: VersionedView, version: int) -> dict:
     """Return what a reader that knows a version is sent."""
     return json.loads(board.changes_since(version))
 
 
 def test_a_new_reader_gets_everything(state):
     """Head, all runs in their order, and that nothing is to be kept of before."""
-    board = Board()
+    board = VersionedView()
     assert board.show(document(state), {}, "http://127.0.0.1:8787/status")
     sent = changes(board, 0)
     assert sent["all"]
@@ -63,7 +65,7 @@ def test_a_new_reader_gets_everything(state):
 
 def test_a_change_of_one_run_sends_one_run(state):
     """And neither the others nor the list of names."""
-    board = Board()
+    board = VersionedView()
     board.show(document(state), {}, None)
     version = board.version
     stream = state.runs["b.pffd"].streams["dp_img16.module_1"]
@@ -78,7 +80,7 @@ def test_a_change_of_one_run_sends_one_run(state):
 
 def test_the_same_document_is_no_news(state):
     """A heartbeat of the service sends nothing."""
-    board = Board()
+    board = VersionedView()
     board.show(document(state), {}, None)
     version = board.version
     assert not board.show(document(state), {}, None)
@@ -88,7 +90,7 @@ def test_the_same_document_is_no_news(state):
 
 def test_a_run_that_is_gone_is_missing_from_the_names(state):
     """The list of names tells what a reader is to forget."""
-    board = Board()
+    board = VersionedView()
     board.show(document(state), {}, None)
     version = board.version
     made = document(state)
@@ -98,7 +100,7 @@ def test_a_run_that_is_gone_is_missing_from_the_names(state):
 
 def test_a_new_picture_sends_its_run(state):
     """Nothing else of it changed."""
-    board = Board()
+    board = VersionedView()
     board.show(document(state), {}, None)
     version = board.version
     pictures = {"c.pffd": {"dp_img16.module_1": (("c.png", 5),)}}
@@ -109,7 +111,7 @@ def test_a_new_picture_sends_its_run(state):
 
 def test_bytes_are_counted_by_the_minute_and_old_minutes_go():
     """Twelve hours are kept; a reader is sent the minutes that changed."""
-    board = Board()
+    board = VersionedView()
     board.add_bytes(5, 100)
     board.add_bytes(6, 101)
     version = board.version
@@ -122,7 +124,7 @@ def test_bytes_are_counted_by_the_minute_and_old_minutes_go():
 
 def test_the_last_lines_are_kept():
     """No more than so many, and a reader is sent those it does not know."""
-    board = Board()
+    board = VersionedView()
     for number in range(N_LINES + 5):
         board.add_line({"number": number})
     assert [line["number"] for line in changes(board, 0)["lines"]] == list(range(5, N_LINES + 5))
@@ -132,7 +134,7 @@ def test_the_last_lines_are_kept():
 def test_no_password_is_shown(state):
     """Reasons may hold URLs of devices."""
     state.runs["a.pffd"].reason = "http://admin:1234@10.0.1.1/outlet does not answer"
-    board = Board()
+    board = VersionedView()
     board.show(document(state), {}, None)
     assert "1234" not in board.changes_since(0)
     assert "10.0.1.1" in board.changes_since(0)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from distributed import Client, Security
 
-from panoseti_zarr.cluster.dask_backend.pending import CLIENT_LOST, Task, UnfinishedTasks
+from panoseti_zarr.cluster.dask_backend.pending import CLIENT_LOST, PendingTasks, Task
 from panoseti_zarr.cluster.dask_backend.settings import DASK_SETTINGS
 from panoseti_zarr.cluster.executor import ClusterEvent, Executor, P, T, Tell, tell_nobody
 from panoseti_zarr.errors import ConfigError, TransientIOError
@@ -77,7 +77,7 @@ class DaskExecutor(Executor):
         self._find = find
         self._tell = tell
         self._cleanup = cleanup or contextlib.ExitStack()
-        self._tasks = UnfinishedTasks(self._lose)
+        self._tasks = PendingTasks(self._lose)
         self._loss = ""
         self._given_up = ""
         self._closing = threading.Event()

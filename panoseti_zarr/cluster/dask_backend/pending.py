@@ -39,7 +39,7 @@ class Task:
     n_losses: int = 0
 
 
-class UnfinishedTasks:
+class PendingTasks:
     """Gives tasks to a client, and hands over what comes of them.
 
     Parameters

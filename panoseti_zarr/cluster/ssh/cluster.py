@@ -14,10 +14,10 @@ from typing import Any
 from panoseti_zarr.cluster.dask_backend.client import Contact
 from panoseti_zarr.cluster.dask_backend.settings import DASK_SETTINGS
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
-from panoseti_zarr.cluster.shared_paths import SharedPlaces, lay_tokens
+from panoseti_zarr.cluster.shared_paths import SharedPaths, write_probe_files
 from panoseti_zarr.cluster.ssh.host_process import HostProcess, Started
 from panoseti_zarr.cluster.ssh.protocol import Order
-from panoseti_zarr.cluster.ssh.supervisor import Keeper, Rendezvous
+from panoseti_zarr.cluster.ssh.supervisor import HostSupervisor, SchedulerAddress
 from panoseti_zarr.cluster.tls import Certificates
 from panoseti_zarr.config import SshClusterConfig
 from panoseti_zarr.errors import ConfigError, TransientIOError
@@ -30,7 +30,7 @@ class SshCluster:
     ----------
     settings : SshClusterConfig
     certificates : Certificates
-    places : SharedPlaces
+    places : SharedPaths
         What every host of workers must see as we do.
     tell : callable
         Takes ``cluster.scheduler_started``, ``cluster.host_joined``, ``cluster.host_lost`` and
@@ -41,7 +41,7 @@ class SshCluster:
         self,
         settings: SshClusterConfig,
         certificates: Certificates,
-        places: SharedPlaces,
+        places: SharedPaths,
         tell: Tell,
     ) -> None:
         check_hosts(settings.hosts)
@@ -104,9 +104,9 @@ class SshCluster:
             self._loop.close()
 
     async def _keep_all(self) -> None:
-        rendezvous, changed = Rendezvous(), asyncio.Event()
+        rendezvous, changed = SchedulerAddress(), asyncio.Event()
         first, *others = self._settings.hosts
-        scheduler = Keeper(
+        scheduler = HostSupervisor(
             first,
             functools.partial(self._make_scheduler, first, rendezvous),
             on_up=functools.partial(self._scheduler_up, first, rendezvous),
@@ -115,7 +115,7 @@ class SshCluster:
             tell=self._tell,
         )
         workers = [
-            Keeper(
+            HostSupervisor(
                 host,
                 functools.partial(self._make_workers, host, number, rendezvous),
                 on_up=functools.partial(self._workers_up, host),
@@ -139,7 +139,7 @@ class SshCluster:
             await _end(tasks[-1])
 
     async def _begin(
-        self, scheduler: Keeper, workers: list[Keeper], changed: asyncio.Event
+        self, scheduler: HostSupervisor, workers: list[HostSupervisor], changed: asyncio.Event
     ) -> None:
         """Wait until all are up; after ``connect_timeout``, until one is."""
         keepers = (scheduler, *workers)
@@ -147,7 +147,7 @@ class SshCluster:
             async with asyncio.timeout(self._settings.connect_timeout):
                 while not all(keeper.is_up for keeper in keepers):
                     for keeper in keepers:
-                        if keeper.problem is not None and keeper.is_hopeless:
+                        if keeper.problem is not None and keeper.is_permanent:
                             raise keeper.problem
                     changed.clear()
                     await changed.wait()
@@ -162,7 +162,7 @@ class SshCluster:
         )
 
     async def _make_scheduler(
-        self, host: str, rendezvous: Rendezvous, stack: contextlib.AsyncExitStack
+        self, host: str, rendezvous: SchedulerAddress, stack: contextlib.AsyncExitStack
     ) -> HostProcess:
         order = Order(
             scheduler=None,
@@ -178,13 +178,13 @@ class SshCluster:
         return await self._start(host, order, stack)
 
     async def _make_workers(
-        self, host: str, number: int, rendezvous: Rendezvous, stack: contextlib.AsyncExitStack
+        self, host: str, number: int, rendezvous: SchedulerAddress, stack: contextlib.AsyncExitStack
     ) -> HostProcess:
         scheduler = await rendezvous.wait_until_open()
         settings = self._settings
         self._n_starts += 1
         with contextlib.ExitStack() as tokens:
-            sight = await asyncio.to_thread(tokens.enter_context, lay_tokens(self._places))
+            sight = await asyncio.to_thread(tokens.enter_context, write_probe_files(self._places))
             order = Order(
                 scheduler=scheduler,
                 # Never one that was used before: the scheduler may still have the old worker.
@@ -206,14 +206,14 @@ class SshCluster:
         await process
         return process
 
-    def _scheduler_up(self, host: str, rendezvous: Rendezvous, started: Started) -> None:
+    def _scheduler_up(self, host: str, rendezvous: SchedulerAddress, started: Started) -> None:
         self._address = started.address
         self._port = int(started.address.rpartition(":")[2])
         fields = {"host": host, "address": started.address}
         self._tell(ClusterEvent("cluster.scheduler_started", "info", fields))
         rendezvous.open(started.address)
 
-    def _scheduler_down(self, rendezvous: Rendezvous) -> None:
+    def _scheduler_down(self, rendezvous: SchedulerAddress) -> None:
         self._address = ""
         rendezvous.close()
 

@@ -6,7 +6,7 @@ import contextlib
 
 from panoseti_zarr.cluster.dask_backend.client import DaskExecutor
 from panoseti_zarr.cluster.executor import Tell, tell_nobody
-from panoseti_zarr.cluster.shared_paths import SharedPlaces
+from panoseti_zarr.cluster.shared_paths import SharedPaths
 from panoseti_zarr.cluster.ssh.cluster import SshCluster
 from panoseti_zarr.cluster.tls import (
     Certificates,
@@ -20,7 +20,7 @@ class SshExecutor(DaskExecutor):
     """Runs tasks on a cluster that it started over SSH, and ends it when it is closed."""
 
     def __init__(
-        self, settings: SshClusterConfig, tls: TlsConfig, places: SharedPlaces, tell: Tell
+        self, settings: SshClusterConfig, tls: TlsConfig, places: SharedPaths, tell: Tell
     ) -> None:
         self._certificates = configured_certificates(tls) or make_certificates()
         cluster = SshCluster(settings, self._certificates, places, tell)
@@ -39,7 +39,7 @@ def start_ssh(
     settings: SshClusterConfig,
     tls: TlsConfig,
     *,
-    places: SharedPlaces | None = None,
+    places: SharedPaths | None = None,
     tell: Tell = tell_nobody,
 ) -> SshExecutor:
     """Start a cluster on hosts and connect to it.
@@ -49,7 +49,7 @@ def start_ssh(
     settings : SshClusterConfig
     tls : TlsConfig
         Certificates; made for this cluster where there are none.
-    places : SharedPlaces, optional
+    places : SharedPaths, optional
         What all hosts must see as this process does.
     tell : callable, optional
         Takes what happens.
@@ -61,4 +61,4 @@ def start_ssh(
     TransientIOError
         The scheduler or all workers did not start, or a host sees other directories.
     """
-    return SshExecutor(settings, tls, places or SharedPlaces(), tell)
+    return SshExecutor(settings, tls, places or SharedPaths(), tell)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from panoseti_zarr.cluster.scratch import scratch_directory
-from panoseti_zarr.cluster.shared_paths import Sight, differences
+from panoseti_zarr.cluster.shared_paths import PathProbe, differences
 from panoseti_zarr.cluster.ssh.protocol import GRACE_S, SILENCE_S, Order, versions
 from panoseti_zarr.config import capped
 from panoseti_zarr.errors import one_line
@@ -94,7 +94,7 @@ async def _serve(order: Order, scratch: str, lines: _Lines, say: Callable[..., N
     threading.Thread(target=listen, daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    difference = await asyncio.to_thread(differences, Sight(**order.sight))
+    difference = await asyncio.to_thread(differences, PathProbe(**order.sight))
     if difference:
         say(failed=difference)
         return

@@ -47,7 +47,7 @@ class Order:
     dask : dict
         Settings of Dask.
     sight : dict
-        What the host must see, as `places.Sight` has it.
+        What the host must see, as `places.PathProbe` has it.
     """
 
     scheduler: str | None

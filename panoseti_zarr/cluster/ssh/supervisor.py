@@ -15,7 +15,7 @@ _STEADY_S = 60.0
 """A process that lasted so long was well: the next start is tried soon."""
 
 
-class Rendezvous:
+class SchedulerAddress:
     """Where the workers find the scheduler."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Rendezvous:
         await self._closed.wait()
 
 
-class Keeper:
+class HostSupervisor:
     """Keeps a process up until it is cancelled.
 
     Parameters
@@ -84,7 +84,7 @@ class Keeper:
         self._told = ""
 
     @property
-    def is_hopeless(self) -> bool:
+    def is_permanent(self) -> bool:
         """Whether the last start failed for another reason than that nobody answers."""
         return self.problem is not None and not isinstance(self.problem, HostUnreachableError)
 

@@ -125,7 +125,7 @@ def pulse_statistics(
         counts = at + first_frame < stops[rows]
         at, rows = at[counts], rows[counts]
         found, starts, sizes = np.unique(rows, return_index=True, return_counts=True)
-        for run in _alike(starts, starts + sizes, is_whole[found], max_frames):
+        for run in _group_equal_windows(starts, starts + sizes, is_whole[found], max_frames):
             chosen = at[starts[run[0]] : starts[run[-1]] + sizes[run[-1]]]
             if not is_whole[found[run[0]]] or len(chosen) > max_frames:
                 builder = TallyBuilder(np.arange(n_pixels))
@@ -175,7 +175,7 @@ def block_statistics(
     is_whole = windows.lie_within(first_frame, first_frame + len(images))
     n_cut = np.concatenate(([0], np.cumsum(~present.all(axis=1))))
     parts = []
-    for rows in _alike(starts, stops, is_whole, max_frames):
+    for rows in _group_equal_windows(starts, stops, is_whole, max_frames):
         frames = slice(int(starts[rows[0]]), int(stops[rows[-1]]))
         n_frames = frames.stop - frames.start
         if not is_whole[rows[0]] or n_frames > max_frames:
@@ -226,7 +226,9 @@ def _medians_alone(rows: Int64, medians: Floats) -> Statistics:
     return Statistics(rows, medians, np.full(medians.shape, np.nan), NO_TALLY)
 
 
-def _alike(starts: Int64, stops: Int64, is_whole: Bools, max_frames: int) -> list[Int64]:
+def _group_equal_windows(
+    starts: Int64, stops: Int64, is_whole: Bools, max_frames: int
+) -> list[Int64]:
     """Cut the windows that have frames here into runs that can be worked on together.
 
     Those of a run are whole, of one length, and have at most ``max_frames`` frames in all; others

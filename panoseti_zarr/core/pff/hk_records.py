@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from panoseti_zarr.core.redact import without_secrets, without_user_info
+from panoseti_zarr.core.redact import redact, redact_urls
 from panoseti_zarr.errors import CorruptDataError, one_line
 from panoseti_zarr.model import N_QUABOS
 
@@ -198,11 +198,11 @@ class ColumnFinder:
 
 
 def _clean(name: str) -> str:
-    return one_line(without_user_info(name))
+    return one_line(redact_urls(name))
 
 
 def _clean_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    return {one_line(name): value for name, value in without_secrets(fields).items()}
+    return {one_line(name): value for name, value in redact(fields).items()}
 
 
 def _time_ns(value: object) -> int | None:

@@ -45,7 +45,7 @@ def sync_file(path: Path | str) -> None:
         os.close(fd)
 
 
-def walk_up(root: Path) -> Iterator[tuple[str, list[str]]]:
+def walk_bottom_up(root: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield each directory at and below ``root`` with its files' names, the deepest first.
 
     One that cannot be listed is an error.
@@ -56,7 +56,7 @@ def walk_up(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 def sync_tree(root: Path) -> None:
     """Make every file and directory at and below ``root`` durable, files first."""
-    for directory, files in walk_up(root):
+    for directory, files in walk_bottom_up(root):
         for name in files:
             sync_file(os.path.join(directory, name))
         sync_directory(directory)
@@ -66,7 +66,7 @@ def _fail(error: OSError) -> None:
     raise error
 
 
-def start_writing(fd: int, offset: int, n_bytes: int) -> None:
+def start_writeback(fd: int, offset: int, n_bytes: int) -> None:
     """Have a part of an open file written to the disk from now on, while others work.
 
     So that the disk does not stand idle until `sync_file`, which alone makes the file durable, and
@@ -130,7 +130,7 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def swap_in(new: Path, place: Path, aside: Path) -> None:
+def replace_directory(new: Path, place: Path, aside: Path) -> None:
     """Put a finished directory in its place, in one step where another stands there.
 
     Parameters
@@ -157,13 +157,13 @@ def swap_in(new: Path, place: Path, aside: Path) -> None:
     reached("swap.in_place")
     sync_directory(place.parent)
     reached("swap.durable")
-    # What cannot be removed now (NFS keeps what is open) is removed by `finish_swap`.
+    # What cannot be removed now (NFS keeps what is open) is removed by `recover_replace`.
     with contextlib.suppress(OSError):
         remove_tree(new)
 
 
-def finish_swap(place: Path, *leftovers: Path) -> None:
-    """Finish what a `swap_in` that was killed or failed left.
+def recover_replace(place: Path, *leftovers: Path) -> None:
+    """Finish what a `replace_directory` that was killed or failed left.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MOST_BYTES = 2**31 - 1
 
 
-def keep_freed_memory() -> None:
+def tune_malloc() -> None:
     """Have freed memory used again by this process, not given back and fetched anew.
 
     By default glibc maps each large buffer anew, and every page of it costs a fault when it is

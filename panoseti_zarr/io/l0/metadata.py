@@ -17,7 +17,7 @@ from panoseti_zarr.io.zarr3.metadata import (
     array_attributes,
     array_document,
     codec_chain,
-    damage_declared,
+    corrupt_if_malformed,
     group_document,
     sharded,
 )
@@ -92,7 +92,7 @@ def read_state(store: Path) -> L0State:
 
 def parse_state(root: bytes, store: str) -> L0State:
     """Take the state out of the bytes of a root ``zarr.json``; errors as `read_state`."""
-    with damage_declared(store):
+    with corrupt_if_malformed(store):
         document = json.loads(root)
         attributes = document["attributes"]
         if attributes.get("format") != L0_FORMAT:
@@ -120,7 +120,7 @@ def parse_state(root: bytes, store: str) -> L0State:
         )
 
 
-def new_documents(product: Product, settings: PffToZarrConfig) -> dict[str, Json]:
+def empty_store_documents(product: Product, settings: PffToZarrConfig) -> dict[str, Json]:
     """Return the documents of every array and group of a new, empty store, by path."""
     documents: dict[str, Json] = {}
     for spec in array_specs(product):

@@ -22,11 +22,11 @@ from panoseti_zarr.errors import (
     TransientIOError,
 )
 from panoseti_zarr.io.fs.durable import (
-    finish_swap,
     make_directories,
     open_directory,
+    recover_replace,
     remove_tree,
-    swap_in,
+    replace_directory,
     sync_directory,
     sync_file,
     sync_tree,
@@ -122,14 +122,14 @@ class L0Writer:
         with contextlib.suppress(OSError):
             self.staging.parent.rmdir()
         remove_tree(self._new_path)
-        finish_swap(self._place, self._aside, self._hidden)
+        recover_replace(self._place, self._aside, self._hidden)
 
     def leave(self) -> None:
         """Sweep at the end; what cannot be swept now is swept by the next start."""
         with contextlib.suppress(OSError, StoreLockedError):
             self.sweep()
 
-    def take_place(self) -> None:
+    def swap_into_place(self) -> None:
         """Put a store that was written beside its place there, and remove what was there.
 
         Raises
@@ -138,7 +138,7 @@ class L0Writer:
             The file system failed.
         """
         try:
-            swap_in(self.path, self._place, self._aside)
+            replace_directory(self.path, self._place, self._aside)
         except OSError as error:
             raise TransientIOError(
                 f"taking the store's place failed: {error.strerror}", path=str(self._place)
@@ -322,7 +322,7 @@ def open_writer(l0_dir: Path, name: str, *, beside: bool = False) -> Iterator[L0
     name : str
         Of the store.
     beside : bool
-        Write a new store under a hidden name instead; `L0Writer.take_place` swaps it in.
+        Write a new store under a hidden name instead; `L0Writer.swap_into_place` swaps it in.
 
     Raises
     ------

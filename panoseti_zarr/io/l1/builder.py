@@ -24,12 +24,12 @@ from panoseti_zarr.errors import (
 )
 from panoseti_zarr.io.fs.durable import (
     ensure_directory,
-    finish_swap,
+    recover_replace,
     remove_tree,
-    swap_in,
+    replace_directory,
     sync_directory,
     sync_file,
-    walk_up,
+    walk_bottom_up,
     write_file,
 )
 from panoseti_zarr.io.fs.failpoints import reached
@@ -78,7 +78,7 @@ class L1Builder:
 
     def sweep(self) -> None:
         """Remove what an earlier or this builder left; put back a store that was set aside."""
-        finish_swap(self.path, *self._hidden)
+        recover_replace(self.path, *self._hidden)
 
     def has_leftovers(self) -> bool:
         """Say whether a builder that was killed left anything, or one is at work."""
@@ -110,8 +110,8 @@ class L1Builder:
         reached("l1.root_written")
         n_bytes = _sync_new(self.new_path)
         reached("l1.durable")
-        refuse_foreign(self.path)
-        swap_in(self.new_path, self.path, self._aside)
+        check_replaceable(self.path)
+        replace_directory(self.new_path, self.path, self._aside)
         reached("l1.done")
         return n_bytes
 
@@ -129,7 +129,7 @@ def open_builder(path: Path) -> Iterator[L1Builder]:
     TransientIOError
         The file system failed.
     """
-    refuse_foreign(path)
+    check_replaceable(path)
     builder = L1Builder(path)
     with contextlib.ExitStack() as cleanup:
         try:
@@ -147,7 +147,7 @@ def open_builder(path: Path) -> Iterator[L1Builder]:
         yield builder
 
 
-def finish_killed(path: Path) -> None:
+def recover_killed(path: Path) -> None:
     """Do what a builder that was killed after it put the store in its place left undone.
 
     Until all is durable and clean something lies hidden beside the store.
@@ -168,7 +168,7 @@ def finish_killed(path: Path) -> None:
             pass
 
 
-def refuse_foreign(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
     """Refuse to replace what is not an L1 store of ours.
 
     Raises
@@ -229,7 +229,7 @@ def _sync_new(root: Path) -> int:
     Staged chunks are durable already, but for their names.
     """
     n_bytes = 0
-    for directory, names in walk_up(root):
+    for directory, names in walk_bottom_up(root):
         for name in names:
             path = os.path.join(directory, name)
             n_bytes += os.path.getsize(path)

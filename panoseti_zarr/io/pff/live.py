@@ -48,7 +48,7 @@ class _Compared:
     source: SourceFile
 
 
-class GrowingRun:
+class LiveRun:
     """What this process saw of a run's files. May be used by several threads.
 
     Parameters

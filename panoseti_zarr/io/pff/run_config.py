@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.redact import without_secrets
+from panoseti_zarr.core.redact import redact
 from panoseti_zarr.errors import SourceChangedError, TransientIOError, declared_errors
 from panoseti_zarr.io.pff.source import open_source
 
@@ -74,7 +74,7 @@ def _describe(path: Path) -> Any:
             content = block if size_bytes <= MAX_FILE_BYTES else b""
     if content:
         try:
-            document = without_secrets(json.loads(content, parse_constant=str))
+            document = redact(json.loads(content, parse_constant=str))
             json.dumps(document)
         except (ValueError, RecursionError):
             pass

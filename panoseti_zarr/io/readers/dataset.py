@@ -20,7 +20,7 @@ from xarray.backends import BackendArray, ZarrStore
 from xarray.core import indexing
 
 from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
-from panoseti_zarr.io.readers.snapshot_store import CommittedStore
+from panoseti_zarr.io.readers.snapshot_store import SnapshotStore
 
 Chunks = int | Mapping[Any, Any] | str | None
 
@@ -152,7 +152,7 @@ class _Stream:
         """Read the last commit."""
         while True:
             try:
-                store = CommittedStore(self.path)
+                store = SnapshotStore(self.path)
                 source = _SteadyZarrStore.open_group(
                     store, mode="r", consolidated=True, zarr_format=3
                 )
@@ -192,11 +192,11 @@ class _SteadyZarrStore(ZarrStore):
         return xr.Variable(("time",), self._lazy(path), dict(array.attrs), chunks)
 
     def _lazy(self, path: str) -> indexing.LazilyIndexedArray:
-        return indexing.LazilyIndexedArray(_SteadyArray(self.zarr_group[path]))
+        return indexing.LazilyIndexedArray(_RetryingArray(self.zarr_group[path]))
 
 
-class _SteadyArray(BackendArray):
-    """A Zarr array of a `CommittedStore`; what is read of it is right, or an error.
+class _RetryingArray(BackendArray):
+    """A Zarr array of a `SnapshotStore`; what is read of it is right, or an error.
 
     A tail chunk may be replaced by a longer one after a reader read the index of its inner
     chunks, and before it reads one of them. The inner chunk's checksum is then wrong, and the next
@@ -236,8 +236,8 @@ class _SteadyArray(BackendArray):
         try:
             values: npt.NDArray[Any] = array[key]
         except _READ_ERRORS as error:
-            store.check_in_place()
+            store.check_not_replaced()
             error.add_note(f"while reading {self._array.path} of {store.path}")
             raise
-        store.check_in_place()
+        store.check_not_replaced()
         return values

@@ -8,7 +8,7 @@ from pathlib import Path
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.l0.metadata import L0_FORMAT, L0_FORMAT_VERSION
 from panoseti_zarr.io.l1.metadata import L1_FORMAT, L1_FORMAT_VERSION
-from panoseti_zarr.io.zarr3.metadata import Json, damage_declared
+from panoseti_zarr.io.zarr3.metadata import Json, corrupt_if_malformed
 
 _LEVELS = {(L0_FORMAT, L0_FORMAT_VERSION): 0, (L1_FORMAT, L1_FORMAT_VERSION): 1}
 
@@ -29,7 +29,7 @@ def parse_root(content: bytes, path: Path) -> tuple[int, Json]:
     CorruptDataError
         It is not whole.
     """
-    with damage_declared(str(path)):
+    with corrupt_if_malformed(str(path)):
         document: Json = json.loads(content)
         attributes = document["attributes"]
         level = _LEVELS.get((attributes.get("format"), attributes.get("format_version")))

@@ -20,7 +20,7 @@ from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json
 _HEADERS = "headers/"
 
 
-class CommittedStore(WrapperStore[LocalStore]):
+class SnapshotStore(WrapperStore[LocalStore]):
     """A store at one commit; read-only.
 
     The root ``zarr.json`` is read once, here, and is what readers get: attributes and every
@@ -86,7 +86,7 @@ class CommittedStore(WrapperStore[LocalStore]):
                     raise CorruptDataError("a chunk is too short", path=path)
         return data
 
-    def check_in_place(self) -> None:
+    def check_not_replaced(self) -> None:
         """Check that the store's path still leads to the store that was opened.
 
         What was read before is then of that store. Costs one ``stat``, and after a commit one

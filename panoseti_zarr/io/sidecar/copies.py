@@ -15,14 +15,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.core.redact import without_secrets, without_secrets_in_text
+from panoseti_zarr.core.redact import redact, without_secrets_in_text
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.fs.durable import (
     ensure_directory,
-    finish_swap,
     open_directory,
+    recover_replace,
     remove_tree,
-    swap_in,
+    replace_directory,
     sync_tree,
     write_file,
 )
@@ -113,7 +113,7 @@ def write_side_files(
         A file cannot be read, or a copy not be written.
     """
     aside, new = (place.with_name(f".{place.name}.{end}") for end in ("old", "new"))
-    finish_swap(place, aside, new)
+    recover_replace(place, aside, new)
     before = read_manifest(place)
     if before is None and os.path.lexists(place):
         raise InputError("something else is where the run's files shall be", path=str(place))
@@ -130,7 +130,7 @@ def write_side_files(
         }
         write_file(new / MANIFEST, json.dumps(manifest, indent=2).encode())
         sync_tree(new)
-        swap_in(new, place, aside)
+        replace_directory(new, place, aside)
     finally:
         remove_tree(new)
 
@@ -216,7 +216,7 @@ def _clean_json(content: bytes) -> tuple[bytes | None, str]:
 
     try:
         document = json.loads(content, object_pairs_hook=take)
-        clean = without_secrets(document)
+        clean = redact(document)
         if clean == document and not has_twins:
             return content, "as it was"
         return json.dumps(clean, indent=4).encode(), "credentials removed"

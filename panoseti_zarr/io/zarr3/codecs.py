@@ -17,11 +17,11 @@ import numpy.typing as npt
 from numcodecs import Blosc, GZip, Zstd, blosc
 
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.fs.malloc import keep_freed_memory
+from panoseti_zarr.io.fs.malloc import tune_malloc
 from panoseti_zarr.io.zarr3.metadata import Json
 
 # Here, because every process that works on chunks comes by: commands, service, workers.
-keep_freed_memory()
+tune_malloc()
 
 # One call compresses in its caller's thread: the output of several would depend on their timing.
 blosc.use_threads = False
@@ -41,17 +41,17 @@ _SHUFFLES = {
 
 
 @dataclass(frozen=True)
-class PieceCodec:
+class ChunkCodec:
     """The codecs of a piece: little-endian bytes, one compression or none, crc32c or none.
 
-    Build with `PieceCodec.of`.
+    Build with `ChunkCodec.of`.
     """
 
     compression: Blosc | Zstd | GZip | None
     has_checksum: bool
 
     @classmethod
-    def of(cls, codecs: list[Json]) -> PieceCodec:
+    def of(cls, codecs: list[Json]) -> ChunkCodec:
         """Make what a list of codecs of a ``zarr.json`` describes.
 
         Raises

@@ -38,7 +38,7 @@ _UNITS = {"pkt_tai": "s", "pkt_nsec": "ns", "tv_sec": "s", "tv_usec": "us"}
 
 
 @contextmanager
-def damage_declared(store: str) -> Iterator[None]:
+def corrupt_if_malformed(store: str) -> Iterator[None]:
     """Take a root document apart: what is not in it as it should be is a `CorruptDataError`."""
     try:
         yield

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.errors import CorruptDataError
-from panoseti_zarr.io.fs.durable import start_writing, write_all
-from panoseti_zarr.io.zarr3.codecs import PieceCodec
+from panoseti_zarr.io.fs.durable import start_writeback, write_all
+from panoseti_zarr.io.zarr3.codecs import ChunkCodec
 from panoseti_zarr.io.zarr3.metadata import INDEX_CODECS, Json
 
 _NONE = (1 << 64) - 1
-_INDEX_CODEC = PieceCodec.of(INDEX_CODECS)
+_INDEX_CODEC = ChunkCodec.of(INDEX_CODECS)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ChunkLayout:
     dtype : numpy.dtype
     fill_value : numpy scalar
         What stands above the frames of a chunk that is not full.
-    codec : PieceCodec
+    codec : ChunkCodec
         Of a piece.
     is_sharded : bool
         Whether an index follows the pieces.
@@ -49,7 +49,7 @@ class ChunkLayout:
     n_pieces: int
     dtype: np.dtype[Any]
     fill_value: Any
-    codec: PieceCodec
+    codec: ChunkCodec
     is_sharded: bool
 
     @classmethod
@@ -75,7 +75,7 @@ class ChunkLayout:
             n_pieces=chunk_shape[0] // piece_shape[0],
             dtype=dtype,
             fill_value=dtype.type(document["fill_value"]),
-            codec=PieceCodec.of(codecs),
+            codec=ChunkCodec.of(codecs),
             is_sharded=is_sharded,
         )
 
@@ -125,7 +125,7 @@ class ChunkWriter:
                 parts = self.layout.codec.encode(piece)
             self._spans.append((self._n_bytes, sum(map(len, parts))))
             self._write(parts)
-        start_writing(self._fd, begin, self._n_bytes - begin)
+        start_writeback(self._fd, begin, self._n_bytes - begin)
 
     def finish(self) -> None:
         """Write the index, where there is one; no piece comes after it."""
@@ -222,7 +222,7 @@ class ChunkReader:
                 part[...] = whole[skipped : skipped + len(part)]
             position += len(part)
 
-    def _decode(self, codec: PieceCodec, offset: int, length: int, out: npt.NDArray[Any]) -> None:
+    def _decode(self, codec: ChunkCodec, offset: int, length: int, out: npt.NDArray[Any]) -> None:
         if offset == _NONE:
             raise CorruptDataError("an inner chunk is missing", path=self._path)
         data = os.pread(self._fd, length, offset) if offset >= 0 else b""

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from panoseti_zarr.core.l1.masks import quabo_of_pixels
-from panoseti_zarr.quicklook.collect.scan import Frames, StreamLook, find_missing, walk
+from panoseti_zarr.quicklook.collect.scan import Frames, StreamSurvey, find_missing, walk
 from panoseti_zarr.quicklook.compute.images import LightCurve, PixelSums, band_of
-from panoseti_zarr.quicklook.compute.sampling import cut_range
+from panoseti_zarr.quicklook.compute.sampling import split_range
 from panoseti_zarr.quicklook.compute.timeline import TimeSpan
-from panoseti_zarr.quicklook.store_view import StoredStream
+from panoseti_zarr.quicklook.store_view import StoreView
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,7 +20,7 @@ _POINTS = 240
 
 
 @dataclass(frozen=True)
-class ImageLook(StreamLook):
+class ImageSummary(StreamSurvey):
     """What is drawn of images.
 
     Attributes
@@ -35,12 +35,12 @@ class ImageLook(StreamLook):
     light_curve: LightCurve
 
 
-def survey_images(stream: StoredStream) -> ImageLook:
-    """Look at a stream of images; errors as `StoredStream.read`."""
+def survey_images(stream: StoreView) -> ImageSummary:
+    """Look at a stream of images; errors as `StoreView.read`."""
     sums = _Sums(stream)
     timeline = walk(stream, regular=True, take=sums.take)
     shape = (stream.product.height, stream.product.width)
-    return ImageLook(
+    return ImageSummary(
         stream,
         timeline,
         find_missing(stream, timeline),
@@ -54,7 +54,7 @@ def survey_images(stream: StoredStream) -> ImageLook:
 class _Sums:
     """Adds up pieces of a stream."""
 
-    def __init__(self, stream: StoredStream) -> None:
+    def __init__(self, stream: StoreView) -> None:
         self._stream = stream
         self._quabos = quabo_of_pixels(stream.product, swap=False)
         self._points: list[tuple[int, int, Floats]] = []
@@ -71,7 +71,7 @@ class _Sums:
         if self._stream.level and np.isnan(images).any():
             keep = ~np.isnan(images)
         self.n_frames += len(images)
-        for start, stop in cut_range(0, len(images), round(_POINTS / n_pieces)):
+        for start, stop in split_range(0, len(images), round(_POINTS / n_pieces)):
             kept = None if keep is None else keep[start:stop]
             mean = self.pixels.add(images[start:stop], kept)
             self._sizes.append(stop - start)

@@ -17,7 +17,7 @@ from panoseti_zarr.core.text import count
 from panoseti_zarr.model import HeaderForm, Product
 from panoseti_zarr.quicklook.collect.scan import Frames, pieces_of, read_frames
 from panoseti_zarr.quicklook.compute.sampling import choose_ranges, spread
-from panoseti_zarr.quicklook.store_view import StoredStream
+from panoseti_zarr.quicklook.store_view import StoreView
 
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ class Pedestals:
     origin: str
 
 
-def stored_pedestals(l1: StoredStream) -> Pedestals:
+def stored_pedestals(l1: StoreView) -> Pedestals:
     """Return those of an L1 store; where it has several windows, their median."""
     documents, settings = l1.documents, l1.attributes["settings"]
     n_windows = int(documents["baseline/pedestal"]["shape"][0])
@@ -68,7 +68,7 @@ def stored_pedestals(l1: StoredStream) -> Pedestals:
     return Pedestals(maps[0], maps[1], settings["ph_sigma_threshold"], origin)
 
 
-def sampled_pedestals(stream: StoredStream) -> Pedestals:
+def sampled_pedestals(stream: StoreView) -> Pedestals:
     """Find those of an L0 store in pieces of it, spread evenly, as of one window."""
     product = stream.product
     ranges = choose_ranges(stream.n_frames, stream.chunk_frames)

@@ -13,16 +13,16 @@ from panoseti_zarr.quicklook.collect.pedestals import (
     sampled_pedestals,
     stored_pedestals,
 )
-from panoseti_zarr.quicklook.collect.scan import Frames, StreamLook, find_missing, walk
+from panoseti_zarr.quicklook.collect.scan import Frames, StreamSurvey, find_missing, walk
 from panoseti_zarr.quicklook.compute.pulses import PulseSums
 from panoseti_zarr.quicklook.compute.timeline import TimeSpan
-from panoseti_zarr.quicklook.store_view import StoredStream
+from panoseti_zarr.quicklook.store_view import StoreView
 
 Ints = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class PulseLook(StreamLook):
+class PulseSummary(StreamSurvey):
     """What is drawn of pulse height.
 
     Attributes
@@ -39,14 +39,14 @@ class PulseLook(StreamLook):
     spectrum: Ints
 
 
-def survey_pulses(stream: StoredStream, l1: StoredStream | None) -> PulseLook:
-    """Look at a stream of pulse height; errors as `StoredStream.read`.
+def survey_pulses(stream: StoreView, l1: StoreView | None) -> PulseSummary:
+    """Look at a stream of pulse height; errors as `StoreView.read`.
 
     Parameters
     ----------
-    stream : StoredStream
+    stream : StoreView
         Its L0 or its L1 store.
-    l1 : StoredStream or None
+    l1 : StoreView or None
         Its L1 store; without, pedestals and pulses are found in a sample.
     """
     product = stream.product
@@ -66,4 +66,6 @@ def survey_pulses(stream: StoredStream, l1: StoredStream | None) -> PulseLook:
 
     timeline = walk(stream, regular=False, take=take)
     missing = find_missing(stream, timeline)
-    return PulseLook(stream, timeline, missing, n_sampled, pedestals, sums.hits(), sums.spectrum())
+    return PulseSummary(
+        stream, timeline, missing, n_sampled, pedestals, sums.hits(), sums.spectrum()
+    )

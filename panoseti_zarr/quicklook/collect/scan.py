@@ -17,7 +17,7 @@ from panoseti_zarr.quicklook.compute.sampling import (
     choose_ranges,
 )
 from panoseti_zarr.quicklook.compute.timeline import Timeline, TimelineBuilder, TimeSpan, find_span
-from panoseti_zarr.quicklook.store_view import StoredStream
+from panoseti_zarr.quicklook.store_view import StoreView
 
 Int64 = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.integer]
@@ -27,12 +27,12 @@ _ENOUGH_TIMES = 100
 
 
 @dataclass(frozen=True)
-class StreamLook:
+class StreamSurvey:
     """What is drawn of any stream.
 
     Attributes
     ----------
-    stream : StoredStream
+    stream : StoreView
         The store that was named.
     timeline : Timeline
     missing_bins : ndarray of int64
@@ -41,7 +41,7 @@ class StreamLook:
         Frames whose images were looked at.
     """
 
-    stream: StoredStream
+    stream: StoreView
     timeline: Timeline
     missing_bins: Int64
     n_sampled: int
@@ -84,13 +84,13 @@ class Frames:
 
 
 def walk(
-    stream: StoredStream, regular: bool, take: Callable[[Frames, TimeSpan | None, int], None]
+    stream: StoreView, regular: bool, take: Callable[[Frames, TimeSpan | None, int], None]
 ) -> Timeline:
     """Read a stream's times and quality, and hand out the pieces whose images are looked at.
 
     Parameters
     ----------
-    stream : StoredStream
+    stream : StoreView
     regular : bool
         As of `find_span`.
     take : callable
@@ -109,15 +109,15 @@ def walk(
     return builder.timeline()
 
 
-def pieces_of(stream: StoredStream, ranges: list[Range], most: int) -> list[Range]:
+def pieces_of(stream: StoreView, ranges: list[Range], most: int) -> list[Range]:
     """Return at most so many pieces of a stream, spread over some chunks."""
     document = stream.documents["images"]
     frame_bytes = int(np.prod(document["shape"][1:])) * np.dtype(document["data_type"]).itemsize
     return choose_pieces(ranges, stream.piece_frames, frame_bytes, most)
 
 
-def read_frames(stream: StoredStream, start: int, stop: int) -> Frames:
-    """Read all but the images; errors as `StoredStream.read`."""
+def read_frames(stream: StoreView, start: int, stop: int) -> Frames:
+    """Read all but the images; errors as `StoreView.read`."""
     quality = stream.read("quality", start, stop)
     if stream.product.form is HeaderForm.QUABO:
         quabo_num = stream.read("headers/quabo_num", start, stop)
@@ -129,7 +129,7 @@ def read_frames(stream: StoredStream, start: int, stop: int) -> Frames:
     return Frames(start, stop, stream.read("timestamps", start, stop), quality, boards, present)
 
 
-def find_missing(stream: StoredStream, timeline: Timeline) -> Int64:
+def find_missing(stream: StoreView, timeline: Timeline) -> Int64:
     """Find the bins of a timeline at which files are missing: before each file that has a gap.
 
     An L1 store does not know its files; the result is then empty.
@@ -150,7 +150,7 @@ def find_missing(stream: StoredStream, timeline: Timeline) -> Int64:
     return np.unique(timeline.bins_of(held))
 
 
-def _span(stream: StoredStream, *, regular: bool) -> TimeSpan | None:
+def _span(stream: StoreView, *, regular: bool) -> TimeSpan | None:
     ranges = choose_ranges(stream.n_frames, stream.chunk_frames)
     head = _enough_times(stream, ranges)
     tail = _enough_times(stream, ranges[::-1])[::-1]
@@ -158,7 +158,7 @@ def _span(stream: StoredStream, *, regular: bool) -> TimeSpan | None:
     return find_span(ends[0], ends[1], stream.n_frames, regular=regular)
 
 
-def _enough_times(stream: StoredStream, ranges: list[Range]) -> list[Int64]:
+def _enough_times(stream: StoreView, ranges: list[Range]) -> list[Int64]:
     """Return the times in so many of these chunks that there are some; without those missing."""
     found: list[Int64] = []
     for start, stop in ranges:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from panoseti_zarr.quicklook.collect.images import ImageLook, survey_images
-from panoseti_zarr.quicklook.collect.pulses import PulseLook, survey_pulses
-from panoseti_zarr.quicklook.store_view import StoredStream, find_l1
+from panoseti_zarr.quicklook.collect.images import ImageSummary, survey_images
+from panoseti_zarr.quicklook.collect.pulses import PulseSummary, survey_pulses
+from panoseti_zarr.quicklook.store_view import StoreView, find_l1
 
 
-def survey(store: Path, l1: Path | None = None) -> ImageLook | PulseLook:
+def survey(store: Path, l1: Path | None = None) -> ImageSummary | PulseSummary:
     """Look at a stream.
 
     Parameters
@@ -29,7 +29,7 @@ def survey(store: Path, l1: Path | None = None) -> ImageLook | PulseLook:
     TransientIOError
         Reading failed for now.
     """
-    stream = StoredStream.open(store)
+    stream = StoreView.open(store)
     found = stream if stream.level else find_l1(stream, l1)
     if stream.product.is_pulse_height:
         return survey_pulses(stream, found)

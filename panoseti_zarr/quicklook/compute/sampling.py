@@ -61,12 +61,12 @@ def choose_pieces(
     return [pieces[place] for place in spread(len(pieces), most)]
 
 
-def cut_range(start: int, stop: int, n_parts: int) -> list[Range]:
+def split_range(start: int, stop: int, n_parts: int) -> list[Range]:
     """Cut frames into parts of almost the same size, none of them empty.
 
     Examples
     --------
-    >>> cut_range(0, 5, 2), cut_range(7, 9, 5)
+    >>> split_range(0, 5, 2), split_range(7, 9, 5)
     ([(0, 2), (2, 5)], [(7, 8), (8, 9)])
     """
     n_parts = max(1, min(n_parts, stop - start))

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 
 from panoseti_zarr.core.text import count
 from panoseti_zarr.model import N_QUABOS, HeaderForm
-from panoseti_zarr.quicklook.collect.images import ImageLook
-from panoseti_zarr.quicklook.collect.pulses import PulseLook
+from panoseti_zarr.quicklook.collect.images import ImageSummary
+from panoseti_zarr.quicklook.collect.pulses import PulseSummary
 from panoseti_zarr.quicklook.compute.pulses import SPECTRUM_EDGES, as_module
-from panoseti_zarr.quicklook.compute.sampling import cut_range
+from panoseti_zarr.quicklook.compute.sampling import split_range
 from panoseti_zarr.quicklook.draw.quality import draw_quality, draw_title
 from panoseti_zarr.quicklook.draw.style import (
     BLACK,
@@ -20,11 +20,11 @@ from panoseti_zarr.quicklook.draw.style import (
     Page,
     days,
     draw_map,
+    draw_placeholder,
     draw_time_axis,
     few_ticks,
     legend_above,
     quicklook_style,
-    say_empty,
 )
 
 _LEFT, _RIGHT = 0.75, 5.5
@@ -34,13 +34,13 @@ _MOST_RATES = 120
 _UNITS = ("counts", "photo-electrons")
 
 
-def draw(look: ImageLook | PulseLook) -> bytes:
+def draw(look: ImageSummary | PulseSummary) -> bytes:
     """Draw a picture, 1,000 pixels wide; return it as PNG."""
     with quicklook_style():
-        return _draw_images(look) if isinstance(look, ImageLook) else _draw_pulses(look)
+        return _draw_images(look) if isinstance(look, ImageSummary) else _draw_pulses(look)
 
 
-def _draw_images(look: ImageLook) -> bytes:
+def _draw_images(look: ImageSummary) -> bytes:
     page = Page(9.35)
     unit = _UNITS[look.stream.level]
     draw_title(page, look, "maps and light curve")
@@ -51,11 +51,11 @@ def _draw_images(look: ImageLook) -> bytes:
     return page.as_png()
 
 
-def _draw_light(axes: Axes, look: ImageLook, unit: str) -> None:
+def _draw_light(axes: Axes, look: ImageSummary, unit: str) -> None:
     curve, span = look.light_curve, look.timeline.span
     axes.set_title("Light curve")
     if span is None or not np.isfinite(curve.values).any():
-        say_empty(axes, "no frame has a time" if span is None else "no pixel was measured")
+        draw_placeholder(axes, "no frame has a time" if span is None else "no pixel was measured")
         return
     times_ns, values = curve.with_breaks(span.step_ns)
     times, (low, middle, high) = days(times_ns), values.T
@@ -70,7 +70,7 @@ def _draw_light(axes: Axes, look: ImageLook, unit: str) -> None:
     legend_above(axes)
 
 
-def _draw_pulses(look: PulseLook) -> bytes:
+def _draw_pulses(look: PulseSummary) -> bytes:
     found, product = look.pedestals, look.stream.product
     rows = 1.5 if product.form is HeaderForm.MODULE else 0.95
     page = Page(11.7 + rows)
@@ -86,10 +86,10 @@ def _draw_pulses(look: PulseLook) -> bytes:
     return page.as_png()
 
 
-def _draw_spectrum(axes: Axes, look: PulseLook) -> None:
+def _draw_spectrum(axes: Axes, look: PulseSummary) -> None:
     axes.set_title(f"Pulse heights above {look.pedestals.n_sigmas:g} sigma")
     if not look.spectrum.any():
-        say_empty(axes, "no pulse above the threshold")
+        draw_placeholder(axes, "no pulse above the threshold")
         return
     used = np.flatnonzero(look.spectrum.any(axis=0))
     here = slice(int(used[0]), int(used[-1]) + 1)
@@ -106,17 +106,19 @@ def _draw_spectrum(axes: Axes, look: PulseLook) -> None:
     axes.legend(ncols=2, loc="upper right")
 
 
-def _draw_rate(axes: Axes, look: PulseLook) -> None:
+def _draw_rate(axes: Axes, look: PulseSummary) -> None:
     timeline = look.timeline
     axes.set_title("Event rate")
     span = timeline.span
     if span is None or span.seconds == 0 or not timeline.n_by_quabo.any():
         why = "no quabo sent a frame" if span else "no frame has a time"
-        say_empty(axes, "all frames have one time: no rate" if span and span.seconds == 0 else why)
+        draw_placeholder(
+            axes, "all frames have one time: no rate" if span and span.seconds == 0 else why
+        )
         return
     most = timeline.n_by_quabo.sum(axis=1).max()
     n_parts = min(int(most) // _EVENTS_PER_BIN, timeline.n_bins // 2, _MOST_RATES)
-    starts = np.array([start for start, _ in cut_range(0, timeline.n_bins, n_parts)])
+    starts = np.array([start for start, _ in split_range(0, timeline.n_bins, n_parts)])
     edges_ns = timeline.edges_ns()[[*starts, timeline.n_bins]]
     counts = np.add.reduceat(timeline.n_by_quabo, starts, axis=1)
     # Of a stream so long that only some chunks of times were read, the rate is that of all.

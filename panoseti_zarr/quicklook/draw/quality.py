@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from panoseti_zarr.core.text import count
 from panoseti_zarr.model import HeaderForm, Quality
-from panoseti_zarr.quicklook.collect.scan import StreamLook
+from panoseti_zarr.quicklook.collect.scan import StreamSurvey
 from panoseti_zarr.quicklook.compute.timeline import Timeline
 from panoseti_zarr.quicklook.draw.style import (
     BLACK,
@@ -20,9 +20,9 @@ from panoseti_zarr.quicklook.draw.style import (
     GREY,
     PALE,
     Page,
+    draw_placeholder,
     draw_time_axis,
     legend_above,
-    say_empty,
     short_time,
     time_limits,
 )
@@ -44,13 +44,13 @@ _MOST_SEQNOS = 3
 _MOST_RUN_CHARS = 118
 
 
-def draw_title(page: Page, look: StreamLook, sampled: str) -> None:
+def draw_title(page: Page, look: StreamSurvey, sampled: str) -> None:
     """Say which stream it is, when it was recorded, and how much of it was looked at.
 
     Parameters
     ----------
     page : Page
-    look : StreamLook
+    look : StreamSurvey
     sampled : str
         What comes from the sampled frames, where these are not all.
     """
@@ -74,7 +74,7 @@ def draw_title(page: Page, look: StreamLook, sampled: str) -> None:
     page.text(9.88, 0.1, notes, fontsize=9, color=GREY, ha="right", linespacing=1.35)
 
 
-def _notes(look: StreamLook, sampled: str) -> Iterator[str]:
+def _notes(look: StreamSurvey, sampled: str) -> Iterator[str]:
     """Yield what a reader must know to read the picture rightly."""
     n_frames, timeline = look.stream.n_frames, look.timeline
     if look.n_sampled < n_frames:
@@ -85,7 +85,7 @@ def _notes(look: StreamLook, sampled: str) -> Iterator[str]:
         yield f"{count(timeline.n_elsewhere, 'frame')} with a time far outside"
 
 
-def draw_quality(axes: Axes, look: StreamLook) -> None:
+def draw_quality(axes: Axes, look: StreamSurvey) -> None:
     """Draw the strip of quality over time: a row for each thing that can be wrong."""
     timeline = look.timeline
     axes.set_title("Quality: share of frames concerned")
@@ -95,7 +95,7 @@ def draw_quality(axes: Axes, look: StreamLook) -> None:
             for (_, name), n in zip(_ROWS.items(), timeline.n_totals, strict=True)
             if n
         ]
-        say_empty(axes, "no frame has a time: no strip\n" + ", ".join(words))
+        draw_placeholder(axes, "no frame has a time: no strip\n" + ", ".join(words))
         return
     names, shares, totals = _rows(look)
     n_rows = len(names)
@@ -130,7 +130,7 @@ def draw_quality(axes: Axes, look: StreamLook) -> None:
     legend_above(axes, handles=patches, handlelength=1.2, handletextpad=0.5, columnspacing=1.2)
 
 
-def _rows(look: StreamLook) -> tuple[list[str], npt.NDArray[np.float64], list[str]]:
+def _rows(look: StreamSurvey) -> tuple[list[str], npt.NDArray[np.float64], list[str]]:
     """Return each row's name, its share of frames in each bin, and its total in words."""
     timeline = look.timeline
     bits = list(Quality)

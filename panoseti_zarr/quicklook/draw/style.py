@@ -130,7 +130,7 @@ def _with_palette(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     return picture
 
 
-def say_empty(axes: Axes, words: str) -> None:
+def draw_placeholder(axes: Axes, words: str) -> None:
     """Say in words why there is nothing to draw."""
     axes.set_xticks([])
     axes.set_yticks([])
@@ -160,7 +160,7 @@ def draw_map(
     axes.set_title(title)
     finite = values[np.isfinite(values)]
     if not len(finite):
-        say_empty(axes, "no pixel was measured")
+        draw_placeholder(axes, "no pixel was measured")
         return
     colours = mpl.colormaps["viridis"].with_extremes(bad=UNMEASURED)
     shown = axes.imshow(values, cmap=colours, norm=_norm(finite), aspect="auto")
