@@ -1,4 +1,4 @@
-"""What mends a stream: words and the command, by the reason that the service gives. Pure."""
+"""The remedy for each error of a stream: a sentence, and the command if there is one. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RETRYING = frozenset({"retrying", "l1_retrying"})
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do, and the command that does it; empty where none is needed."""
+    """What to do, and the command that does it; an empty one if nothing needs to be done."""
 
     words: str
     command: str = ""
@@ -21,53 +21,54 @@ class Remedy:
 
 _CASES = (
     (
-        "A file came late, and its frames would be misplaced at the end. Make the stores anew:",
+        "This file arrived after later files were committed, so it cannot be appended in order."
+        " Rebuild the stores:",
         r"arrived after seqno",
         True,
     ),
     (
-        "Restore the file, and the stream goes on by itself; or make the stores anew:",
+        "Restore the file, and the stream continues. Or rebuild the stores:",
         r"shrank from|was committed with other|frames when it was committed|committed, is gone",
         True,
     ),
     (
-        "The store is damaged. Make the stores anew from the frame files:",
+        "The store is damaged. Rebuild it from the frame files:",
         r"is damaged|not a whole L0 store|chunk is (missing|too short)|crc32c is wrong",
         True,
     ),
     (
-        "The file is not PFF. Put the right one there, and it goes on by itself; or at once:",
+        "The file is not PFF. Replace it, and the stream continues. To retry now:",
         r"no readable \w+ header",
         False,
     ),
     (
-        "Leave one of the two files there, and the stream goes on by itself; or at once:",
+        "Remove one of the two files, and the stream continues. To retry now:",
         r"two files have seqno",
         False,
     ),
-    ("When the reason is gone the stream goes on by itself; or at once:", r"", False),
+    ("The stream continues when the reason is gone. To retry now:", r"", False),
 )
-"""What to do, for which reasons, and whether stores are made anew; the first that fits counts."""
+"""Sentence, pattern of the reason, and whether to rebuild; the first match counts."""
 
-_DIFFERS = "Nothing was altered. Find out which is right, the store or the files; compare again:"
+_DIFFERS = "Nothing was changed. Find out whether store or files are right. To compare again:"
 
 
 def find_remedy(run: str, stream: dict[str, Any], config: str | None) -> Remedy | None:
-    """Say what mends a stream, as the table in docs/operate.md does.
+    """Return the remedy for a stream, as docs/operate.md describes it.
 
     Parameters
     ----------
     run : str
         Its name.
     stream : dict
-        Of the status document.
+        Its entry in the status document.
     config : str or None
         The configuration file that the service uses.
 
     Returns
     -------
     Remedy or None
-        None where nothing is wrong.
+        None if nothing is wrong.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def find_remedy(run: str, stream: dict[str, Any], config: str | None) -> Remedy 
     if not reason:
         return None
     if stream["state"] in _RETRYING:
-        return Remedy("It is tried again by itself.")
+        return Remedy("The service retries it.")
     if stream["state"] == "quarantined":
         for words, pattern, rebuild in _CASES:
             if re.search(pattern, reason):
@@ -89,9 +90,9 @@ def find_remedy(run: str, stream: dict[str, Any], config: str | None) -> Remedy 
 
 
 def retry_command(run: str, config: str | None, *, rebuild: bool = False) -> str:
-    """Return the command that has a run tried again, quoted for a shell.
+    """Return the command that retries a run, quoted for a shell.
 
-    With ``sudo`` for the service of a machine, whose state directory is not the user's.
+    It has ``sudo`` for an installed service, whose state directory belongs to another user.
     """
     words = ["sudo"] if config == _STANDARD_CONFIG else []
     words += ["panoseti-zarr", "retry"]
