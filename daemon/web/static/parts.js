@@ -49,7 +49,7 @@ function cluster(head) {
 
 function notices(head) {
   const found = [];
-  if (head.queue.paused) found.push(`No job starts: ${head.queue.paused}`);
+  if (head.queue.paused) found.push(`Queue paused: ${head.queue.paused}`);
   if (head.service.waits_for) found.push(`The cluster is waited for: ${head.service.waits_for}`);
   for (const root of head.roots) {
     if (root.paused) found.push(`${root.path} is left alone: ${root.paused}`);

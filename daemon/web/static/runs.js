@@ -57,7 +57,7 @@ function fillBody(row) {
   const times = [["found", run.discovered_at], ["finished", run.finished_at], ["completed", run.completed_at]];
   const told = times.filter(([, time]) => time).map(([word, time]) => `${word} ${at(time)}`);
   row.body.replaceChildren(
-    ...(run.streams ? [table(run)] : [make("p", { className: "quiet" }, "Of a run this old only the sums are kept here.")]),
+    ...(run.streams ? [table(run)] : [make("p", { className: "quiet" }, "Only totals are shown for runs this old.")]),
     ...(run.streams ? [] : Object.entries(run.pictures || {}).map(([stream, of]) => pictures(stream, of))),
     ...(run.warnings || []).map((text) => make("p", { className: "warning" }, `! ${text}`)),
     make("p", { className: "quiet times" }, `${run.root}; ${told.join(", ")} UTC`),
