@@ -44,7 +44,7 @@ test-all: $(VENV)/.test
 	THOROUGH=1 $(BIN)/python -m pytest $(PARALLEL) -m 'slow or drawn'
 
 test-deps:
-	tests/install_deps.sh
+	tests/support/install_deps.sh
 
 test-newest:
 	rm -rf $(VENV)-newest && $(PYTHON) -m venv $(VENV)-newest

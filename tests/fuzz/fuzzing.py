@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from effort import examples
 from hypothesis import HealthCheck, given, seed, settings
+from support.effort import examples
 
 FUZZ_S = float(os.environ.get("FUZZ_SECONDS", "0"))
 

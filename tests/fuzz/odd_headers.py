@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
-from reference_store import BOARD, FIELDS, pixel_bytes
+from support.reference_store import BOARD, FIELDS, pixel_bytes
 
 ODD_NUMBERS = (
     b"-1", b"-0", b"00", b"007", b"+5", b"1.0", b"1e3", b"1E0", b"0x10", b"1_000", b"true",

@@ -4,7 +4,7 @@ import numpy as np
 from fuzzing import fuzz
 from hypothesis import strategies as st
 from odd_headers import HEADER_ENDS, blocks, files, headers
-from reference_store import PIXELS, frame_length, pixel_bytes, read_header
+from support.reference_store import PIXELS, frame_length, pixel_bytes, read_header
 
 from panoseti_zarr.core.pff.framing import find_layout, parse_header
 from panoseti_zarr.core.pff.headers import HeaderDecoder

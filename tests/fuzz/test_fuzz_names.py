@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fuzzing import MEMORY, fuzz, told
 from hypothesis import strategies as st
-from reference_store import PIXELS, pixel_bytes
+from support.reference_store import PIXELS, pixel_bytes
 
 from panoseti_zarr.core.pff.names import (
     check_run_name,

@@ -6,8 +6,8 @@ from pathlib import Path
 from fuzzing import MEMORY, fuzz, told
 from hypothesis import strategies as st
 from odd_headers import files
-from reference_store import PIXELS, TODAY_FRAME_BYTES, frame_length, reference_arrays
-from stores import assert_equal_arrays, ingest, read_arrays
+from support.reference_store import PIXELS, TODAY_FRAME_BYTES, frame_length, reference_arrays
+from support.stores import assert_equal_arrays, ingest, read_arrays
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.errors import CorruptDataError

@@ -11,8 +11,8 @@ from queue import SimpleQueue
 import psutil
 import pytest
 from distributed import Client
-from stores import SMALL_CHUNKS, chunk_digests, ingest
-from waiting import PATIENCE_S
+from support.stores import SMALL_CHUNKS, chunk_digests, ingest
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import ThreadExecutor, make_executor
 from panoseti_zarr.cluster.dask_backend.scheduler_file import (

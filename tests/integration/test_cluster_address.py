@@ -7,8 +7,8 @@ import time
 from queue import SimpleQueue
 
 import pytest
-from service_process import Station, environment, make_run
-from waiting import PATIENCE_S
+from support.service_process import Station, environment, make_run
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import make_executor
 from panoseti_zarr.config import Config

@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import zarr
-from recording import SETTLE_S, Recording
-from reference_store import reference_arrays
-from stores import (
+from support.recording import SETTLE_S, Recording
+from support.reference_store import reference_arrays
+from support.stores import (
     SMALL_CHUNKS,
     assert_equal_arrays,
     assert_same_store,

@@ -10,8 +10,8 @@ import pytest
 import tensorstore
 import xarray
 import zarr
-from reference_store import reference_arrays
-from stores import (
+from support.reference_store import reference_arrays
+from support.stores import (
     SMALL_CHUNKS,
     assert_equal_arrays,
     chunk_digests,

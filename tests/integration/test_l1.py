@@ -7,9 +7,9 @@ import pytest
 import tensorstore
 import xarray
 import zarr
-from l0_arrays import RUN, write_l0
-from naive_baseline import naive_l1
-from stores import chunk_digests, ingest, read_arrays
+from support.l0_arrays import RUN, write_l0
+from support.naive_baseline import naive_l1
+from support.stores import chunk_digests, ingest, read_arrays
 
 from panoseti_zarr import __version__
 from panoseti_zarr.cluster import ThreadExecutor, make_executor

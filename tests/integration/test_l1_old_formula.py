@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from l0_arrays import write_l0
-from stores import read_arrays
+from support.l0_arrays import write_l0
+from support.stores import read_arrays
 
 from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig

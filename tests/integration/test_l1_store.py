@@ -8,9 +8,9 @@ import threading
 
 import numpy as np
 import pytest
-from l0_arrays import write_l0
-from stores import chunk_digests, read_arrays, snapshot
-from waiting import PATIENCE_S
+from support.l0_arrays import write_l0
+from support.stores import chunk_digests, read_arrays, snapshot
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from arriving_run import N_FRAMES, ArrivingRun
-from waiting import PATIENCE_S
+from support.arriving_run import N_FRAMES, ArrivingRun
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.errors import StopRequestedError
 

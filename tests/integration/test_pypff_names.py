@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from stores import SMALL_CHUNKS, ingest
+from support.stores import SMALL_CHUNKS, ingest
 
 from panoseti_zarr import baseline, open_pypff
 from panoseti_zarr.errors import InputError

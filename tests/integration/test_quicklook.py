@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 from PIL import Image
-from stores import ingest, snapshot
+from support.stores import ingest, snapshot
 from typer.testing import CliRunner
 
 from panoseti_zarr.cli.app import app

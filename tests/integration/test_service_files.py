@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from service_process import environment
+from support.service_process import environment
 
 from panoseti_zarr.config import DaemonConfig
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus

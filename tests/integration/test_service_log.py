@@ -8,8 +8,8 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from service_process import environment
-from waiting import PATIENCE_S
+from support.service_process import environment
+from support.waiting import PATIENCE_S
 
 SCRIPT = """
 import logging, sys, warnings

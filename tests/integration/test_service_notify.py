@@ -5,7 +5,7 @@ import secrets
 import socket
 
 import pytest
-from waiting import PATIENCE_S
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.daemon.report.systemd import SystemdNotifier
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from structlog.testing import capture_logs
-from waiting import PATIENCE_S
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.report.publisher import LANE, STUCK_S, StatusPublisher

@@ -5,8 +5,8 @@ import os
 import shutil
 
 import pytest
-from service_process import make_run
-from stores import frame_files, ingest
+from support.service_process import make_run
+from support.stores import frame_files, ingest
 
 from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, DaemonConfig

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import typer
+from support.waiting import PATIENCE_S
 from typer.testing import CliRunner
-from waiting import PATIENCE_S
 
 from panoseti_zarr.cli.simulate import simulate
 from panoseti_zarr.cluster.threads import ThreadExecutor

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from waiting import PATIENCE_S
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.daemon.status.document import empty_snapshot
 from panoseti_zarr.daemon.web.hub import MAX_READERS

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 import xarray
-from arriving_run import N_FIRST, N_FRAMES, ArrivingRun
+from support.arriving_run import N_FIRST, N_FRAMES, ArrivingRun
 
 from panoseti_zarr import StreamDataset, open_stream
 from panoseti_zarr.cluster import ThreadExecutor

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 import xarray
-from arriving_run import N_FRAMES, ArrivingRun
+from support.arriving_run import N_FRAMES, ArrivingRun
 from zarr.abc.store import RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import typer
 import zarr
-from reference_store import (
+from support.reference_store import (
     PIXELS,
     print_frame,
     print_header,

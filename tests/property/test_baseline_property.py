@@ -5,12 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from l0_arrays import write_l0
-from naive_baseline import naive_l1
-from stores import read_arrays
+from support.effort import examples
+from support.l0_arrays import write_l0
+from support.naive_baseline import naive_l1
+from support.stores import read_arrays
 
 from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig

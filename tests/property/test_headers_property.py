@@ -5,7 +5,7 @@ import json
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_store import BOARD, print_header, read_header
+from support.reference_store import BOARD, print_header, read_header
 
 from panoseti_zarr.core.pff.framing import HEADER_END
 from panoseti_zarr.core.pff.headers import HeaderDecoder

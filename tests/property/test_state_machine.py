@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import hypothesis.strategies as st
-from effort import examples
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.effort import examples
 
 from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.events import (

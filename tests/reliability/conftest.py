@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ingest_process import subtract
 from nights import SETTINGS, make_night
-from stores import ingest
 from subtractions import Subtraction
+from support.stores import ingest
 
 
 def pytest_addoption(parser):

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 from processes import SMALL_CHUNKS
-from reference_store import reference_arrays
-from stores import chunk_digests, frame_files, ingest, read_arrays
+from support.reference_store import reference_arrays
+from support.stores import chunk_digests, frame_files, ingest, read_arrays
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.l0.metadata import read_state

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from waiting import PATIENCE_S
+from support.waiting import PATIENCE_S
 
 import panoseti_zarr
 

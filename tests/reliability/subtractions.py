@@ -8,7 +8,7 @@ from typing import Any
 
 from ingest_process import subtract
 from nights import document
-from stores import chunk_digests, read_arrays
+from support.stores import chunk_digests, read_arrays
 
 from panoseti_zarr.daemon.state.events import Outcome
 from panoseti_zarr.io.fs.failpoints import L1_STEPS, SWAP_STEPS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from nights import Night
 from processes import convert, start_convert
-from waiting import PATIENCE_S
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 

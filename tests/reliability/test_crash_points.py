@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from nights import SETTINGS, Night, link_run, make_night, night_of, simulate
 from processes import SMALL_CHUNKS, IngestProcess, hold
-from stores import chunk_digests, frame_files, ingest
+from support.stores import chunk_digests, frame_files, ingest
 
 import panoseti_zarr
 from panoseti_zarr import daemon

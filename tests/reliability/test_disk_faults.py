@@ -1,11 +1,11 @@
 """Full, failing and read-only disks: one line that says so, nothing wrong, and it goes on."""
 
 import pytest
-from disks import Ext4Disk, memory_disk, remount
-from needs import need
 from nights import SETTINGS, make_night
 from processes import SMALL_CHUNKS, IngestProcess, assert_one_line, convert, hold
-from stores import ingest
+from support.disks import Ext4Disk, memory_disk, remount
+from support.needs import need
+from support.stores import ingest
 from traces import require_strace
 
 from panoseti_zarr.io.l0.metadata import read_state

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from nights import SETTINGS, make_night
 from processes import SMALL_CHUNKS, IngestProcess
-from stores import ingest
+from support.stores import ingest
 from traces import require_strace
 
 CALLS = ("fsync", "rename", "renameat", "mkdir", "mkdirat", "rmdir", "unlinkat",

@@ -2,9 +2,9 @@
 
 import pytest
 from processes import SMALL_CHUNKS, IngestProcess, hold
-from recording import Recording
-from reference_store import reference_arrays
-from stores import assert_equal_arrays, assert_same_store, ingest, read_arrays
+from support.recording import Recording
+from support.reference_store import reference_arrays
+from support.stores import assert_equal_arrays, assert_same_store, ingest, read_arrays
 from test_crash_points import CHUNK, COMMIT, CREATE, RECOVER, moments
 
 from panoseti_zarr.config import PffToZarrConfig

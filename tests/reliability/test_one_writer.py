@@ -7,7 +7,7 @@ import time
 import pytest
 from nights import SETTINGS, make_night
 from processes import SMALL_CHUNKS, IngestProcess, hold
-from stores import chunk_digests, frame_files, ingest, snapshot
+from support.stores import chunk_digests, frame_files, ingest, snapshot
 from traces import require_strace
 
 from panoseti_zarr.errors import StoreLockedError

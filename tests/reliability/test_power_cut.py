@@ -3,12 +3,12 @@
 import shutil
 
 import pytest
-from disks import Ext4Disk
-from needs import need
 from nights import SETTINGS
 from processes import SMALL_CHUNKS, IngestProcess, hold
-from stores import ingest
 from subtractions import read_files
+from support.disks import Ext4Disk
+from support.needs import need
+from support.stores import ingest
 from traces import kill_at_sync, require_strace
 
 from panoseti_zarr.io.fs.durable import sync_directory, sync_tree

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from nights import Night
 from processes import start_command
-from stores import snapshot
 from subtractions import Subtraction
-from waiting import PATIENCE_S
+from support.stores import snapshot
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run

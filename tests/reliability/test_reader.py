@@ -17,9 +17,9 @@ import zarr
 from ingest_process import subtract
 from nights import SETTINGS as SMALL_CHUNKS
 from nights import link_run, simulate
-from reference_store import reference_arrays
-from stores import frame_files, ingest
-from waiting import PATIENCE_S
+from support.reference_store import reference_arrays
+from support.stores import frame_files, ingest
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr import open_stream
 from panoseti_zarr.config import PffToZarrConfig

@@ -14,10 +14,10 @@ import pytest
 from ingest_process import L1_SETTINGS
 from nights import Night
 from processes import convert
-from service_process import Station, environment, make_run
-from stores import snapshot
 from subtractions import Subtraction
-from waiting import PATIENCE_S
+from support.service_process import Station, environment, make_run
+from support.stores import snapshot
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.status.document import read_snapshot

@@ -7,7 +7,14 @@ import shutil
 import pytest
 from nights import SETTINGS, Night, make_night, night_of, simulate
 from processes import SMALL_CHUNKS, IngestProcess, hold
-from stores import assert_equal_arrays, chunk_digests, frame_files, ingest, read_arrays, snapshot
+from support.stores import (
+    assert_equal_arrays,
+    chunk_digests,
+    frame_files,
+    ingest,
+    read_arrays,
+    snapshot,
+)
 
 from panoseti_zarr.errors import SourceChangedError
 

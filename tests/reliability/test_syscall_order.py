@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from nights import SETTINGS, make_night
 from processes import CONVERT, SMALL_CHUNKS, IngestProcess, environment, hold
-from stores import ingest
+from support.stores import ingest
 from traces import (
     MAKES,
     SYNCS,

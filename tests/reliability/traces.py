@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
-from needs import need
+from support.needs import need
 
 WRITES = ("write", "pwrite64", "writev", "pwritev", "ftruncate")
 MAKES = ("mkdir", "mkdirat")

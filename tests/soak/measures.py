@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 import psutil
-from service_process import Station
+from support.service_process import Station
 
 
 @dataclass(frozen=True)

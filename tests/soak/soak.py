@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from measures import Sample, fit, measure, table
-from service_process import Station
+from support.service_process import Station
 
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 

@@ -1,8 +1,8 @@
 """What the tests of clusters over SSH share."""
 
 import pytest
-from service_process import Station
 from ssh_hosts import SshHosts
+from support.service_process import Station
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import pytest
-from needs import need
-from service_process import environment
-from waiting import PATIENCE_S
+from support.needs import need
+from support.service_process import environment
+from support.waiting import PATIENCE_S
 
 NAMES = ("a", "b", "c")
 GUEST = str(Path(__file__).with_name("ssh_guest.py"))

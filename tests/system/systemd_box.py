@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from needs import lack
-from waiting import PATIENCE_S
+from support.needs import lack
+from support.waiting import PATIENCE_S
 
 NEEDED = ("systemd-nspawn", "systemctl", "dbus-daemon", "nsenter", "unshare", "setpriv")
 _CONTAINER = "systemd-nspawn"

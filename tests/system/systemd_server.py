@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
+from support.waiting import PATIENCE_S, wait_until
 from systemd_box import Box
-from waiting import PATIENCE_S, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 NAME = "panoseti-zarr"

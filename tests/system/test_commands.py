@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from disks import memory_disk
-from waiting import PATIENCE_S
+from support.disks import memory_disk
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.io.fs.locks import store_lock
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from service_process import environment
-from waiting import PATIENCE_S
+from support.service_process import environment
+from support.waiting import PATIENCE_S
 
 
 def run_demo(*words, **env):

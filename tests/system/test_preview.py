@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from service_process import Station, make_run
-from stores import snapshot
+from support.service_process import Station, make_run
+from support.stores import snapshot
 
 from panoseti_zarr.io.simulate import StreamPlan
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from needs import need
-from service_process import Station, environment, make_run, mark_finished
-from stores import chunk_digests, frame_files, snapshot
-from waiting import PATIENCE_S
+from support.needs import need
+from support.service_process import Station, environment, make_run, mark_finished
+from support.stores import chunk_digests, frame_files, snapshot
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.io.simulate import StreamPlan
 

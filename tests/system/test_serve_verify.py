@@ -4,8 +4,8 @@ import shutil
 import signal
 
 import pytest
-from service_process import Station, make_run
-from stores import frame_files, snapshot
+from support.service_process import Station, make_run
+from support.stores import frame_files, snapshot
 
 from panoseti_zarr.io.simulate import StreamPlan
 

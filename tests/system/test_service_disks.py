@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from disks import Ext4Disk, memory_disk, remount
-from mirror import Mirror
-from needs import need
-from service_process import Station, make_run, mark_finished
-from stores import assert_same_store, frame_files, ingest
+from support.disks import Ext4Disk, memory_disk, remount
+from support.mirror import Mirror
+from support.needs import need
+from support.service_process import Station, make_run, mark_finished
+from support.stores import assert_same_store, frame_files, ingest
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.simulate import StreamPlan

@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from reference_store import reference_arrays
-from service_process import MARKERS, Station, environment, mark_finished
-from stores import assert_equal_arrays, assert_same_store, frame_files, read_arrays
-from waiting import PATIENCE_S
+from support.reference_store import reference_arrays
+from support.service_process import MARKERS, Station, environment, mark_finished
+from support.stores import assert_equal_arrays, assert_same_store, frame_files, read_arrays
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import PffToZarrConfig

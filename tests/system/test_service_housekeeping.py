@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from service_process import Station, make_run
+from support.service_process import Station, make_run
 
 from panoseti_zarr.pipeline.sidecar import NEEDS_PYARROW
 

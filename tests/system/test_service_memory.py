@@ -2,7 +2,7 @@
 
 import psutil
 import pytest
-from service_process import Station, make_run
+from support.service_process import Station, make_run
 
 from panoseti_zarr.io.simulate import StreamPlan
 

@@ -2,7 +2,7 @@
 
 import pytest
 from PIL import Image
-from service_process import Station, make_run
+from support.service_process import Station, make_run
 
 pytestmark = pytest.mark.slow
 

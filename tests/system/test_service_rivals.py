@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from service_process import Station, environment, make_run, mark_finished
-from stores import assert_same_store, ingest
-from waiting import PATIENCE_S
+from support.service_process import Station, environment, make_run, mark_finished
+from support.stores import assert_same_store, ingest
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.fs.locks import store_lock

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from service_process import Station, make_run
-from stores import assert_same_store, chunk_digests, frame_files, ingest, snapshot
+from support.service_process import Station, make_run
+from support.stores import assert_same_store, chunk_digests, frame_files, ingest, snapshot
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.simulate import StreamPlan

@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from service_process import environment
 from ssh_hosts import GUEST, cluster_config
-from stores import assert_same_store
-from waiting import PATIENCE_S, wait_until
+from support.service_process import environment
+from support.stores import assert_same_store
+from support.waiting import PATIENCE_S, wait_until
 
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from service_process import Station, environment, make_run
 from ssh_hosts import GUEST, cluster_config
-from stores import assert_same_store, snapshot
-from waiting import wait_until
+from support.service_process import Station, environment, make_run
+from support.stores import assert_same_store, snapshot
+from support.waiting import wait_until
 
 from panoseti_zarr.cluster.dask_backend.scheduler_file import write_scheduler_file
 from panoseti_zarr.cluster.tls import make_certificates

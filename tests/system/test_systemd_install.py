@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from service_process import make_run
+from support.service_process import make_run
 from systemd_box import Box, reason_for_none
 from systemd_server import (
     CONFIG,

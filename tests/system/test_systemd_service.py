@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from needs import lack
-from service_process import environment, make_run
-from stores import chunk_digests, frame_files
+from support.needs import lack
+from support.service_process import environment, make_run
+from support.stores import chunk_digests, frame_files
 from systemd_box import Box, reason_for_none
 from systemd_server import (
     CONFIG,

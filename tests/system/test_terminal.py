@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from service_process import Station, environment, make_run
-from waiting import PATIENCE_S
+from support.service_process import Station, environment, make_run
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.io.simulate import StreamPlan
 

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from needs import lack
+from support.needs import lack
 
 UNIT = Path(__file__).parents[2] / "systemd" / "panoseti-zarr.service"
 

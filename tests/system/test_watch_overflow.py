@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from service_process import Station, make_run
+from support.service_process import Station, make_run
 
 from panoseti_zarr.io.simulate import StreamPlan
 

@@ -4,8 +4,8 @@ import http.client
 import json
 import socket
 
-from service_process import make_run
-from waiting import PATIENCE_S
+from support.service_process import make_run
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.io.simulate import StreamPlan
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from browser import Browser
-from needs import lack
-from service_process import make_run
+from support.browser import Browser
+from support.needs import lack
+from support.service_process import make_run
 
 from panoseti_zarr.daemon.state.events import (
     Connected,

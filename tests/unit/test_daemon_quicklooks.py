@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from waiting import PATIENCE_S
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.jobs import child_process, quicklook

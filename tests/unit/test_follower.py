@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from state_driver import IMG, PH, RUN, SETTINGS, Driver, entry, logged, started, stream
+from support.state_driver import IMG, PH, RUN, SETTINGS, Driver, entry, logged, started, stream
 
 from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.events import (

@@ -2,7 +2,7 @@
 
 import threading
 
-from waiting import PATIENCE_S
+from support.waiting import PATIENCE_S
 
 from panoseti_zarr.cluster import ThreadExecutor
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference_store import print_frame, print_header, read_header
+from support.reference_store import print_frame, print_header, read_header
 
 from panoseti_zarr.core.pff.framing import find_layout, parse_header
 from panoseti_zarr.core.pff.headers import HeaderDecoder

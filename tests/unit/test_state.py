@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from state_driver import (
+from support.state_driver import (
     IMG,
     PH,
     ROOT,

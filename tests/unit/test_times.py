@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_store import time_and_quality
+from support.reference_store import time_and_quality
 
 from panoseti_zarr.core.pff.times import iso_time, times_and_quality
 from panoseti_zarr.model import PRODUCTS, TIME_MISSING_NS, Quality, header_specs

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_store import (
+from support.reference_store import (
     DTYPES,
     NAT,
     PIXELS,

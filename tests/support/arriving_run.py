@@ -4,11 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
-from reference_store import reference_arrays
-from stores import frame_files, ingest
-
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, max_file_size_mb, simulate_run
+from support.reference_store import reference_arrays
+from support.stores import frame_files, ingest
 
 SHARDS = PffToZarrConfig(time_chunk=64, inner_chunk=16, max_concurrent_writes=1)
 N_FIRST, N_FRAMES = 40, 150

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from needs import find, need
+
+from support.needs import find, need
 
 _SHUTDOWN = 0x8004587D
 _LOSE_THE_LOG = 2

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from needs import find
-from waiting import PATIENCE_S
+from support.needs import find
+from support.waiting import PATIENCE_S
 
 _OPTIONS = (
     "--headless=new",

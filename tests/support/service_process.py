@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from waiting import PATIENCE_S
-
 import panoseti_zarr
 from panoseti_zarr.daemon.report.log_events import EVENTS
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
+from support.waiting import PATIENCE_S
 
 COMMON_KEYS = {"timestamp", "level", "event"}
 OPTIONAL_KEYS = {"exception"}

@@ -4,13 +4,12 @@ import shutil
 from pathlib import Path
 from threading import Event
 
-from stores import SMALL_CHUNKS, frame_files, ingest
-
 from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.pff.live import LiveRun
 from panoseti_zarr.pipeline.appender import Order
 from panoseti_zarr.pipeline.follow import follow_stream
+from support.stores import SMALL_CHUNKS, frame_files, ingest
 
 SETTLE_S = 10.0
 

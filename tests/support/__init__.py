@@ -1,0 +1,1 @@
+"""What tests share: servers, disks, clocks, oracles, and runs to work on."""
