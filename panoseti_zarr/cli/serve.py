@@ -15,7 +15,7 @@ def serve(
     config: Annotated[Path | None, typer.Option(readable=False, help="Configuration file.")] = None,
     preview: Annotated[
         bool,
-        typer.Option("--preview", help="Only say what a start would do; nothing is written."),
+        typer.Option("--preview", "--dry-run", help="Show what a start would do; change nothing."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --preview: write JSON.")] = False,
 ) -> None:

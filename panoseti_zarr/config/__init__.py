@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import tomli
 from pydantic import ValidationError
 
 from panoseti_zarr.config.cluster import (
@@ -148,12 +148,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError("not UTF-8 text", path=str(path), byte_offset=error.start) from None
     try:
-        return tomllib.loads(text)
-    except ValueError as error:
-        lines = text.split("\n")
-        end = f"at line {len(lines)}, column {len(lines[-1]) + 1}"
-        reason = str(error).replace("at end of document", end)
-        raise ConfigError(f"the file is not valid TOML: {reason}", path=str(path)) from None
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        place = f"(at line {error.lineno}, column {error.colno})"
+        message = f"the file is not valid TOML: {error.msg} {place}"
+        raise ConfigError(message, path=str(path)) from None
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise ConfigError(f"the file is not valid TOML: {error}", path=str(path)) from None
     except RecursionError:
         raise ConfigError("the file is nested too deeply", path=str(path)) from None
 
