@@ -9,13 +9,20 @@ PYTHON ?= python3
 PREFIX ?= /opt/panoseti-zarr
 # An environment of its own for each Python: one that is asked for by name is not mixed with others.
 VENV ?= .venv$(addprefix -,$(filter-out python3,$(notdir $(PYTHON))))
-DEMO ?= build/demo
-# Tests that run at once.
-PARALLEL ?= --numprocesses 2 --dist worksteal
+# Files of tests that run at once.
+PARALLEL ?= --numprocesses 2 --dist loadfile
 
 BIN := $(VENV)/bin
-INSTALL := requirements/install.sh $(PYTHON) $(VENV)
+INSTALL := requirements/install.sh "$(PYTHON)" "$(VENV)"
 BOUNDS := pyproject.toml requirements/install.sh
+
+# An environment that came here with a moved or copied clone is made again.
+CLONE := $(shell cat $(VENV)/.clone 2>/dev/null)
+ifneq ($(CLONE),$(CURDIR))
+$(shell rm -f $(VENV)/.demo $(VENV)/.test $(VENV)/.dev)
+endif
+
+.NOTPARALLEL:
 
 .PHONY: help demo test test-all test-deps test-newest test-oldest lint docs lock
 .PHONY: reliability fuzz soak bench install uninstall clean
@@ -32,10 +39,11 @@ help:
 	@echo 'make lock         write the lock files; LOCK=--upgrade for newer versions'
 	@echo 'make reliability, fuzz, soak, bench    hours of faults, inputs, runs; timings'
 	@echo 'make install, uninstall                the service on this server (root)'
+	@echo 'make clean        remove the environments and what was built'
 
 demo: $(VENV)/.demo
-	@rm -rf $(DEMO)
-	@$(BIN)/panoseti-zarr demo --keep $(DEMO)
+	@rm -rf build/demo
+	@$(BIN)/panoseti-zarr demo --keep build/demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PARALLEL)
@@ -52,9 +60,9 @@ test-newest:
 	$(VENV)-newest/bin/python -m pip install --quiet --no-compile --editable '.[test]'
 	$(VENV)-newest/bin/python -m pytest $(PARALLEL)
 
-test-oldest: $(VENV)/.dev
+test-oldest: build/uv/bin/uv
 	rm -rf $(VENV)-oldest && $(PYTHON) -m venv $(VENV)-oldest
-	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python --resolution lowest-direct \
+	build/uv/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python --resolution lowest-direct \
 	  --editable '.[test]'
 	$(VENV)-oldest/bin/python -m pytest $(PARALLEL)
 
@@ -67,8 +75,12 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-lock: $(VENV)/.dev
-	PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh $(LOCK)
+lock: build/uv/bin/uv
+	PATH="$(CURDIR)/build/uv/bin:$$PATH" requirements/lock.sh $(LOCK)
+
+build/uv/bin/uv:
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet 'uv>=0.9'
 
 # What is installed so far; the sets include each other: demo, test, dev.
 $(VENV)/.demo: requirements/demo.txt $(BOUNDS)
@@ -96,11 +108,12 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench.py
 
 install:
-	requirements/install.sh $(PYTHON) $(PREFIX) service
+	requirements/install.sh "$(PYTHON)" "$(PREFIX)" service
 	$(PREFIX)/bin/panoseti-zarr install-service
 
 uninstall:
-	$(PREFIX)/bin/panoseti-zarr install-service --remove
+	test -e $(PREFIX)/pyvenv.cfg # an environment, not a directory of something else
+	! test -x $(PREFIX)/bin/panoseti-zarr || $(PREFIX)/bin/panoseti-zarr install-service --remove
 	rm -rf $(PREFIX)
 
 clean:

@@ -176,6 +176,12 @@ def _check_place() -> None:
             " (`make install` puts it into /opt/panoseti-zarr)",
             path=sys.prefix,
         )
+    if _is_at_home(Path(sys.base_prefix).resolve()):
+        raise InputError(
+            "the service cannot see home directories, where this Python is: install the program"
+            " with another (`make install PYTHON=/usr/bin/python3`)",
+            path=sys.base_prefix,
+        )
 
 
 def _check_root() -> None:

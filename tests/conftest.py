@@ -19,7 +19,8 @@ _FOLDER_MARKS = {"reliability": "slow", "soak": "slow", "fuzz": "drawn", "proper
 def pytest_collection_modifyitems(items):
     """Give each test the mark of its folder."""
     for item in items:
-        for folder in _FOLDER_MARKS.keys() & set(item.path.parts):
+        folders = item.path.relative_to(item.config.rootpath).parts
+        for folder in _FOLDER_MARKS.keys() & set(folders):
             item.add_marker(_FOLDER_MARKS[folder])
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +20,14 @@ from panoseti_zarr.errors import InputError, InvariantError
 
 _PRODUCTS = (("img16", 20_000), ("ph256", 5_000))
 _STOP_TIMEOUT_S = 120.0
+_RUN_TIMEOUT_S = 600.0
 
 _CONFIG = """\
 [daemon]
-data_root = "{root}/data"
-l0_dir = "{root}/l0"
-l1_dir = "{root}/l1"
-state_dir = "{root}/state"
+data_root = {data}
+l0_dir = {l0}
+l1_dir = {l1}
+state_dir = {state}
 settle_s = 0.5
 rescan_s = 1
 min_free_gb = 0.1
@@ -66,7 +69,8 @@ def demo(
     """Simulate a run, let the service convert it, and show the log and the result."""
     root = _make_root(keep)
     config = root / "config.toml"
-    config.write_text(_CONFIG.format(root=root))
+    paths = {name: json.dumps(str(root / name)) for name in ("data", "l0", "l1", "state")}
+    config.write_text(_CONFIG.format(**paths))
     (root / "data").mkdir()
     _heading("Starting the service on a Dask cluster of two worker processes. Its log:")
     with _service(config) as service:
@@ -74,10 +78,12 @@ def demo(
             if event["event"] == "service.ready":
                 _heading("Simulating a run in the directory that the service watches")
                 _simulate(root / "data")
+            if event["event"] == "queue.paused":
+                raise InputError(f"the demo cannot go on: {event['reason']}")
             if event["event"] == "run.completed":
                 break
         else:
-            raise InvariantError("the service ended before the run was done")
+            raise InvariantError("the service ended before the run was done; its log is above")
         _heading("panoseti-zarr status")
         _run("status", "--config", str(config))
         for store, run in _l0_stores(root):
@@ -110,9 +116,12 @@ def _make_root(keep: Path | None) -> Path:
 def _service(config: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "panoseti_zarr", "serve", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:  # noqa: S603
+        limit = threading.Timer(_RUN_TIMEOUT_S, service.terminate)
+        limit.start()
         try:
             yield service
         finally:
+            limit.cancel()
             service.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 service.wait(_STOP_TIMEOUT_S)
@@ -164,6 +173,9 @@ def _show_stores(root: Path) -> None:
     for store in sorted(root.glob("l?/*.zarr")):
         size_bytes = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
         typer.echo(f"{size_bytes / 1e6:8.1f} MB  {store.relative_to(root)}")
+    if not all(map(importlib.util.find_spec, ("matplotlib", "xarray"))):
+        typer.echo("To plot them: pip install 'panoseti-zarr[read,plot]'")
+        return
     (store,) = root.glob("l1/*.dp_img16.*.zarr")
     python = Path(sys.executable).with_name("python")
     if python.is_relative_to(Path.cwd()):

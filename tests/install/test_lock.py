@@ -77,4 +77,4 @@ def test_conda_s_environment_takes_the_lock():
     text = (TOP / "environment.yml").read_text()
     low, high = re.search(r"python *(>=[0-9.]+),(<[0-9.]+)", text).groups()
     assert f"{low},{high}" == PROJECT["requires-python"]
-    assert "--requirement requirements/service.txt" in text
+    assert "--requirement requirements/demo.txt" in text

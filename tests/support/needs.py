@@ -48,7 +48,7 @@ def lack(*commands: str, root: bool = False) -> str:
         return "only root can mount file systems, make namespaces and start containers"
     missing = {PACKAGES[command] for command in commands if not find(command)}
     if missing:
-        return f"not installed: {', '.join(sorted(missing))} (make test-deps installs it)"
+        return f"not installed: {', '.join(sorted(missing))} (Debian packages: make test-deps)"
     if root and not _can_mount():
         return "mounting is not allowed here, even for root"
     return ""

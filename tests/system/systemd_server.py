@@ -115,8 +115,17 @@ class Server:
         self.systemctl("daemon-reload")
 
     def systemctl(self, *words: str, check: bool = True) -> str:
-        """Run systemctl; return what it says."""
-        return self.box.run("systemctl", *words, check=check).stdout
+        """Run systemctl; return what it says.
+
+        On a busy machine systemd drops a connection that it could not take in time: try again.
+        """
+        done = wait_until(lambda: self._try_systemctl(*words))
+        assert done.returncode == 0 or not check, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def _try_systemctl(self, *words: str) -> subprocess.CompletedProcess[str] | None:
+        done = self.box.run("systemctl", *words, check=False)
+        return None if "Transport endpoint is not connected" in done.stderr else done
 
     def show(self, name: str) -> str:
         """Return a property of the unit."""
