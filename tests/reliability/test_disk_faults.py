@@ -10,6 +10,8 @@ from traces import require_strace
 
 from panoseti_zarr.io.l0.metadata import read_state
 
+pytestmark = pytest.mark.root
+
 CONFIG = "[pff_to_zarr]\ntime_chunk = 8\nmax_concurrent_writes = 1\n"
 
 

@@ -14,6 +14,8 @@ from traces import kill_at_sync, require_strace
 from panoseti_zarr.io.fs.durable import sync_directory, sync_tree
 from panoseti_zarr.io.fs.failpoints import L0_STEPS
 
+pytestmark = pytest.mark.root
+
 CREATE = [(step, 0) for step in L0_STEPS if step.startswith("create.")]
 COMMIT = [step for step in L0_STEPS if step.startswith("commit.")]
 SECOND = [(step, 1) for step in COMMIT]

@@ -561,6 +561,7 @@ def mount(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.root
 def test_an_unmounted_data_root_is_waited_for(station, mount):
     """Unmounted under the service, the root is paused; mounted again, it goes on."""
     make_run(station.data, day=20)
@@ -581,6 +582,7 @@ def test_an_unmounted_data_root_is_waited_for(station, mount):
 
 
 @pytest.mark.slow
+@pytest.mark.root
 def test_nothing_is_written_into_a_bare_mount_point(station, mount):
     """With the stores' file system unmounted, the queue waits, also over a restart."""
     mount(station.l0)
