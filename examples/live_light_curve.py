@@ -48,7 +48,7 @@ class LightCurve:
     def add_new(self, stream: StreamDataset) -> bool:
         """Read the frames that are not in the plot yet, a block at a time; say if there were any.
 
-        Where the store was made anew, these are all.
+        Where the store was made again, these are all.
         """
         if stream.attrs.get("store_id") != self.store_id:
             self.clear()

@@ -152,7 +152,7 @@ def convert(
     ConfigError
         The configuration is wrong.
     TransientIOError
-        Disk or cluster failed for now.
+        A transient failure of disk or cluster.
 
     Examples
     --------
@@ -193,7 +193,7 @@ def baseline(l0: StrPath, l1: StrPath | None = None, *, settings: Settings = Non
     CorruptDataError
         What the L0 store holds cannot be read.
     TransientIOError
-        Disk or cluster failed for now, or another process makes this store.
+        A transient failure of disk or cluster, or another process makes this store.
 
     Examples
     --------

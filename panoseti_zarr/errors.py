@@ -85,7 +85,7 @@ class SourceChangedError(CorruptDataError):
 
 
 class TransientIOError(PanosetiZarrError):
-    """The file system or the cluster failed for now: keep what is committed, retry later."""
+    """A transient failure of file system or cluster: keep what is committed, retry later."""
 
 
 class StoreLockedError(TransientIOError):

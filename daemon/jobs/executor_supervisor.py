@@ -57,7 +57,7 @@ class ExecutorSupervisor:
         self._lanes.submit(_LANE, self._connect)
 
     def check(self) -> None:
-        """Begin to ask whether the executor has a cluster or looks for it; make it anew if not."""
+        """Begin to ask whether the executor has a cluster or looks for it; make it again if not."""
         self._lanes.submit(_LANE, self._check)
 
     def close(self, timeout_s: float) -> bool:

@@ -269,7 +269,7 @@ class VerifyEnded:
 
 @dataclass(frozen=True)
 class RetryRequested:
-    """Somebody wants a run tried again, or made anew."""
+    """Somebody wants a run tried again, or made again."""
 
     now_s: float
     run: str

@@ -161,7 +161,7 @@ class JobQueue:
         if stream.requeue_after_job:
             return [requeue(run, stream)]
         if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
-            # Not what was listed: wait until the run is finished again, and list it anew.
+            # Not what was listed: wait until the run is finished again, and list it again.
             stream.status = StreamStatus.WAITING
             run.is_settling = True
             return []

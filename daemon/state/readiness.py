@@ -86,7 +86,7 @@ def fingerprint(files: Mapping[str, Identity], directory_mtime_ns: int = 0) -> s
 def observe(
     before: StablePeriod | None, digest: str, began_s: float, ended_s: float
 ) -> StablePeriod:
-    """Add one look to what is known: the quiet time goes on, or starts anew with this look."""
+    """Add one look to what is known: the quiet time goes on, or starts again with this look."""
     if before is None or before.digest != digest:
         return StablePeriod(digest, since_s=ended_s, until_s=began_s)
     return replace(before, until_s=began_s)

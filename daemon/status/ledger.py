@@ -53,7 +53,7 @@ class Ledger:
     Raises
     ------
     sqlite3.Error
-        It cannot be opened, even anew.
+        It cannot be opened, even again.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -153,7 +153,7 @@ class Ledger:
         reached("ledger.opened")
 
     def _replace(self, reason: str) -> None:
-        """Put a ledger that cannot be used aside, and begin anew."""
+        """Put a ledger that cannot be used aside, and begin again."""
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
         for suffix in ("-wal", "-shm"):

@@ -38,7 +38,7 @@ def request_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild:
     run : str
         Name of a run that the service knows, or that is in a data root.
     rebuild : bool
-        Make its stores anew.
+        Make its stores again.
 
     Raises
     ------

@@ -78,10 +78,10 @@ class Watcher:
         self._kinds: dict[str, str] = {}
         self._roots: dict[str, tuple[int, int, ObservedWatch]] = {}
         self._runs: dict[tuple[str, str], ObservedWatch | None] = {}
-        """None where the watch is lost, and is to be made anew."""
+        """None where the watch is lost, and is to be made again."""
 
     def watch_root(self, root: str) -> None:
-        """Watch a root, anew where it is another directory than before or its watch has died.
+        """Watch a root, again where it is another directory than before or its watch has died.
 
         A new watch gives a hint at once, for what happened before it was there.
 
@@ -174,7 +174,7 @@ class Watcher:
         return observer.is_alive() and reads
 
     def _forget(self, root: str) -> None:
-        """Forget the watches of a root: they are made anew when it is listed next."""
+        """Forget the watches of a root: they are made again when it is listed next."""
         observer = self._observers.get(self._kinds[root])
         watches = [self._roots.pop(root)[2]] if root in self._roots else []
         for key, watch in list(self._runs.items()):

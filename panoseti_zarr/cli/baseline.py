@@ -29,9 +29,9 @@ def baseline(
     ] = None,
     level: Annotated[int | None, typer.Option(help="Compression level.")] = None,
 ) -> None:
-    """Subtract the baseline of an L0 store: make its L1 store.
+    """Make the L1 store of an L0 store.
 
-    Options go before what the configuration says.
+    Subtracts the baseline. Options override the configuration.
     """
     from panoseti_zarr.cluster import SharedPaths, make_executor
     from panoseti_zarr.config import with_changes

@@ -17,9 +17,10 @@ def check_config(
         typer.Option("--json", help="Print the effective configuration as JSON, a line a section."),
     ] = False,
 ) -> None:
-    """Say whether a configuration file is right; name the wrong key where it is not.
+    """Check a configuration file.
 
-    Keys that have no effect together with the others are noted on stderr.
+    Exit code 2 if it is wrong; the message names the key. Keys that have no effect together with
+    the others are listed on stderr.
     """
     from panoseti_zarr.config import ineffective_keys, load_config
     from panoseti_zarr.errors import one_line

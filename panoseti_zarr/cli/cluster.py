@@ -28,10 +28,11 @@ def cluster(
         ),
     ] = Path("scheduler.json"),
 ) -> None:
-    """Start the Dask cluster of ``[cluster]`` and keep it until SIGINT or SIGTERM.
+    """Start the configured Dask cluster.
 
-    Give the scheduler file to ``convert`` or ``baseline``, or to ``[cluster] scheduler_file``.
-    Beside it, in SCHEDULER_FILE.tls, lie the certificates that a cluster over SSH asks for.
+    Runs until SIGINT or SIGTERM. Pass the scheduler file to ``convert`` or ``baseline``, or set
+    it as ``[cluster] scheduler_file``. The certificates of a cluster over SSH are beside it, in
+    SCHEDULER_FILE.tls.
     """
     from panoseti_zarr.cluster import make_executor
     from panoseti_zarr.cluster.dask_backend.scheduler_file import (

@@ -44,10 +44,10 @@ def convert(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Append every stream of a run to its L0 store, and close it.
+    """Make or continue the L0 stores of a run.
 
-    The run is taken as it stands, whatever its markers. Run again, it goes on where it was, and
-    changes nothing when all is done.
+    Appends every stream to its L0 store and closes it, whatever the run's markers say. Run
+    again, it resumes at the last commit; if all is done, it changes nothing.
     """
     from panoseti_zarr.cluster import SharedPaths, make_executor
     from panoseti_zarr.io.pff.listing import list_run

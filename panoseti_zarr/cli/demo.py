@@ -66,7 +66,11 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Simulate a run, let the service convert it, and show the log and the result."""
+    """Show the service at work.
+
+    Starts the service on a Dask cluster of two worker processes, simulates a run, and shows the
+    log, the status and the verification.
+    """
     root = _make_root(keep)
     config = root / "config.toml"
     paths = {name: json.dumps(str(root / name)) for name in ("data", "l0", "l1", "state")}

@@ -21,10 +21,11 @@ def housekeeping(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Make a run's housekeeping a table, and keep its JSON and logs without passwords.
+    """Make the housekeeping table of a run.
 
-    ``{run}.hk.parquet`` has a row for each time a board said something; ``{run}.files/`` the
-    other small files. Run again, it changes nothing while the run is as it was.
+    ``{run}.hk.parquet`` has a row for each record of a board; ``{run}.files/`` has copies of the
+    run's JSON files and logs, without passwords. Run again, it changes nothing unless the run
+    changed.
     """
     from panoseti_zarr.errors import InputError
     from panoseti_zarr.pipeline.sidecar import make_housekeeping

@@ -22,10 +22,11 @@ def install_service(
         bool, typer.Option("--purge", help="With --remove: not configuration and state.")
     ] = False,
 ) -> None:
-    """Put the service in place on this server: unit, user, directories, configuration.
+    """Install the service on this server.
 
-    The unit may write where the configuration says, and nowhere else: run it again when the
-    directories there change, and after an upgrade. Root only.
+    Installs the unit, the user, the directories and an example configuration. The service can
+    write to the configured directories only: run this again when they change, and after an
+    upgrade. Root only.
     """
     from panoseti_zarr.daemon import install
 

@@ -33,10 +33,11 @@ def quicklook(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what it shows as JSON.")] = False,
 ) -> None:
-    """Make a picture of a stream: maps, light curve or pulses, and quality over time.
+    """Draw a stream in one picture.
 
-    Of pulse height the pedestals and pulses are those of the L1 store. Where there is none they are
-    found in a sample of the L0 store. Of a long stream only a part of the images is read.
+    Shows maps, a light curve or pulses, and quality over time. Pedestals and pulses come from the
+    L1 store if there is one, otherwise from a sample of the L0 store. Of a long stream only a
+    part of the images is read.
     """
     from panoseti_zarr.quicklook import make_quicklook, picture_name
 

@@ -11,15 +11,17 @@ import typer
 def retry(
     run: Annotated[str, typer.Argument(help="A run's name, or the path of its directory.")],
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make its stores anew beside the old ones, and swap.")
+        bool,
+        typer.Option(
+            "--rebuild", help="Rebuild its stores beside the old ones, then replace them."
+        ),
     ] = False,
     config: Annotated[Path | None, typer.Option(readable=False, help="Configuration file.")] = None,
 ) -> None:
-    """Let a quarantined run be tried again.
+    """Retry a quarantined run.
 
-    Streams in quarantine are queued again, and L1 stores whose settings are not the configured
-    ones are made anew. A service that runs takes the request within a second; otherwise it is
-    carried out at the next start.
+    Quarantined streams are queued again, and L1 stores with other settings than the configured
+    ones are made again. A running service acts within a second, a stopped one at its next start.
     """
     from panoseti_zarr.daemon.startup import directory, load_service_config
     from panoseti_zarr.daemon.status.lock import is_locked
@@ -30,4 +32,4 @@ def retry(
     name = Path(run).name
     request_retry(settings.daemon, state_dir, name, rebuild=rebuild)
     when = "now" if is_locked(state_dir) else "when the service starts"
-    typer.echo(f"{name}: {'stores made anew' if rebuild else 'tried again'} {when}")
+    typer.echo(f"{name}: {'stores made again' if rebuild else 'tried again'} {when}")

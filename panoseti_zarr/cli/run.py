@@ -38,9 +38,10 @@ def run(
     config: Annotated[Path | None, typer.Option(readable=False, help="Configuration file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON.")] = False,
 ) -> None:
-    """Make the L0 and L1 stores of a run: streams found, cluster, L0, L1, a summary.
+    """Make the L0 and L1 stores of a run.
 
-    And the table of its housekeeping, and copies of its JSON and logs, as ``housekeeping`` does.
+    Lists the streams, starts the configured cluster, makes L0 and L1 stores, and prints a
+    summary. Also makes the housekeeping table and copies small files, as ``housekeeping`` does.
     """
     from panoseti_zarr.cluster import SharedPaths, make_executor
     from panoseti_zarr.io.pff.listing import list_run

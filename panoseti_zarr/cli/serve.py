@@ -19,9 +19,10 @@ def serve(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --preview: write JSON.")] = False,
 ) -> None:
-    """Watch the data roots and make the stores of every finished run, in the foreground.
+    """Run the service in the foreground.
 
-    Logs on stdout. SIGTERM or SIGINT ends it without loss, SIGHUP reads the configuration again.
+    Watches the data roots and makes the stores of every finished run. Logs to stdout. SIGTERM or
+    SIGINT stops it without loss; SIGHUP reads the configuration again.
     """
     from panoseti_zarr.daemon import log
 

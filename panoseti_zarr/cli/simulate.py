@@ -94,10 +94,11 @@ def simulate(
         bool, typer.Option("--json", help="Print what was made as JSON, not the path alone.")
     ] = False,
 ) -> None:
-    """Write a run directory as the DAQ would, and print its path.
+    """Simulate a run directory.
 
-    Images show a sky with stars and noise, pulse height single pulses of light. img8 and img16
-    of one module follow one another, and so do ph256 and ph1024, as when the mode is changed.
+    Writes what the DAQ would write, and prints the path. Images show a sky with stars and noise,
+    pulse height single pulses of light. img8 and img16 of one module follow one another, and so do
+    ph256 and ph1024, as when the mode is changed.
 
     Defects, with N counted from 0 in a stream:
 

@@ -37,10 +37,10 @@ def status(
         bool, typer.Option("--watch", help="Show it as it changes; on a terminal, what fits.")
     ] = False,
 ) -> None:
-    """Show every run and stream: state, frames, lag, last error; with the service up or down.
+    """Show the service, its runs and streams.
 
-    Exit code 0: healthy; 1: a stream is in quarantine, or differs from its files; 2: the service
-    is down, or the configuration is wrong.
+    Works whether the service is up or down. Exit code 0: healthy; 1: a stream is quarantined or
+    differs from its files; 2: the service is down, or its configuration is wrong.
     """
     from panoseti_zarr.daemon.startup import directory, load_service_config
     from panoseti_zarr.errors import InputError

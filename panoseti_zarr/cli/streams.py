@@ -18,7 +18,10 @@ def streams(
     obs: Annotated[Path, typer.Argument(readable=False, metavar="OBS", help="A run directory.")],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show the streams of a run: files, frames, size, first and last time, gaps."""
+    """List the streams of a run.
+
+    Shows the files, frames, size, first and last time, and gaps of each stream.
+    """
     from panoseti_zarr.errors import InputError
     from panoseti_zarr.io.pff.listing import describe_refused, list_run
     from panoseti_zarr.io.pff.summary import describe_stream

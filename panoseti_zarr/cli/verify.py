@@ -23,11 +23,11 @@ def verify(
         bool, typer.Option("--json", help="Print the report as JSON; of several stores, a list.")
     ] = False,
 ) -> None:
-    """Verify L0 stores; exit 1 where one has a difference, and name its first.
+    """Compare L0 stores with their files.
 
-    With OBS, every pixel, header field, timestamp and quality is compared with the PFF files,
-    which are read anew. Without, every chunk is read, and its checksum compared. The last of
-    several paths is OBS, unless it is a store.
+    With OBS, reads the PFF files again and compares every pixel, header field, timestamp and
+    quality value. Without, reads every chunk and compares its checksum. The last path is OBS
+    unless it is a store. Exit code 1: a store differs; its first difference is named.
     """
     from panoseti_zarr.io.verify import verify_store
 

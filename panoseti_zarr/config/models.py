@@ -71,8 +71,8 @@ class DaemonConfig(Section):
     )
     retry_s: Interval = Field(
         default=5,
-        description="Seconds before a job that failed for now is tried again; each further delay "
-        "is twice as long, up to 120 times.",
+        description="Seconds before a job with a transient failure is retried; the delay doubles "
+        "each time, up to 120 times.",
     )
     max_streams: Count = Field(default=2, description="Streams (count) that are converted at once.")
     min_free_gb: float = Field(

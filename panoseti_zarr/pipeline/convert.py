@@ -30,7 +30,7 @@ class StreamOutcome:
     result : IngestResult or None
         None where there is a problem.
     problem : CorruptDataError, TransientIOError, InputError or None
-        Why it is quarantined, what failed for now, or that no store of ours is in its place.
+        Why it is quarantined, the transient failure, or that another store is in its place.
     """
 
     key: StreamKey

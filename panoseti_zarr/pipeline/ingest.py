@@ -87,7 +87,7 @@ def ingest_stream(
     stop : threading.Event, optional
         When set, the work ends at the next moment that loses nothing.
     rebuild : bool
-        Make the store anew beside the old one, and swap them.
+        Make the store again beside the old one, and swap them.
     growing : LiveRun, optional
         What this process saw of the run while it was recorded: of files that only grew since they
         were committed from, what is committed is not read again.
@@ -98,7 +98,7 @@ def ingest_stream(
         The stream cannot go on as it is: quarantine it. Frames of files before the one that is
         wrong are committed, and the store stays open.
     TransientIOError
-        Disk or cluster failed for now: call again later.
+        A transient failure of disk or cluster: call again later.
     StopRequestedError
         ``stop`` was set.
     """

@@ -102,7 +102,7 @@ def make_l1(
     CorruptDataError
         What the L0 store holds cannot be read.
     TransientIOError
-        Disk or cluster failed for now, or the L0 store was changed meanwhile: call again later.
+        A transient failure of disk or cluster, or the L0 store changed meanwhile: retry later.
     StoreLockedError
         Another process makes this L1 store.
     StopRequestedError

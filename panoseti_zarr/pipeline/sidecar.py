@@ -76,7 +76,7 @@ def make_housekeeping(obs: Path, l1_dir: Path) -> HousekeepingResult:
     CorruptDataError
         The run's name cannot safely become part of other names.
     TransientIOError
-        The disk failed for now, or another process makes them.
+        A transient failure of the disk, or another process makes them.
     """
     started = time.monotonic()
     with declared_errors("making the housekeeping"):

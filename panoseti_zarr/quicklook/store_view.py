@@ -102,7 +102,7 @@ class StoreView:
         CorruptDataError
             A chunk is missing or damaged.
         TransientIOError
-            Reading failed for now.
+            A transient failure to read.
         """
         document = self.documents[array]
         shape = document["shape"]

@@ -33,7 +33,7 @@ class OthersCluster:
         self.kill()
 
     def start(self):
-        """Start it anew, and wait until its file is there."""
+        """Start it again, and wait until its file is there."""
         self.file.unlink(missing_ok=True)
         words = [sys.executable, "-m", "panoseti_zarr", "cluster", self._config, self.file]
         self._process = subprocess.Popen(

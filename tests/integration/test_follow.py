@@ -231,7 +231,7 @@ def test_a_file_that_shrinks_or_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("is_finished", [False, True])
-def test_a_file_that_is_written_anew(tmp_path, is_finished):
+def test_a_file_that_is_written_again(tmp_path, is_finished):
     """One that was seen shorter, or gone, is compared: it did not just grow, whatever its inode."""
     recording = record(tmp_path)
     recording.write(64 * FRAME_BYTES + 1_000)

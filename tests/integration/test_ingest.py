@@ -235,7 +235,7 @@ def test_a_rewrite_that_keeps_size_and_mtime_is_seen(tmp_path):
 
 
 def test_rebuild_takes_the_sources_as_they_are(tmp_path):
-    """A rebuild makes the store anew from changed sources, with another identity."""
+    """A rebuild makes the store again from changed sources, with another identity."""
     run = simulate(tmp_path, 200)
     first = ingest(run, tmp_path / "l0")
     old = read_state(first.store_path)

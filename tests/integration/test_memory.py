@@ -48,7 +48,7 @@ def test_without_mallopt_nothing_happens(monkeypatch):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_freed_memory_is_used_again():
-    """Memory that was freed is not fetched anew from the system."""
+    """Memory that was freed is not fetched again from the system."""
     assert count_faults("kept") < 100 < count_faults("plain")
 
 

@@ -74,7 +74,7 @@ def test_something_else_in_a_root_is_a_hint_without_a_run(watcher, hints, tmp_pa
     hints.wait_for((str(tmp_path), None))
 
 
-def test_a_root_that_was_replaced_is_watched_anew(watcher, hints, tmp_path):
+def test_a_root_that_was_replaced_is_watched_again(watcher, hints, tmp_path):
     """After a remount the next listing puts the watch on the new directory."""
     root = tmp_path / "root"
     root.mkdir()
@@ -129,7 +129,7 @@ def test_a_hint_passes_once_until_it_is_taken():
     assert told[2:] == [("/a", "x")]
 
 
-def assert_watched_anew(watcher, hints, root):
+def assert_watched_again(watcher, hints, root):
     """A rescan puts every watch back, with a hint each; then notices come again."""
     hints.seen.clear()
     watcher.watch_root(str(root))
@@ -151,7 +151,7 @@ def test_a_dead_watch_is_replaced(watcher, hints, tmp_path):
         for emitter in observer.emitters:
             emitter.stop()
             emitter.join()
-    assert_watched_anew(watcher, hints, tmp_path)
+    assert_watched_again(watcher, hints, tmp_path)
 
 
 def test_a_dead_reader_of_the_kernel_s_queue_is_replaced(hints, tmp_path):
@@ -162,7 +162,7 @@ def test_a_dead_reader_of_the_kernel_s_queue_is_replaced(hints, tmp_path):
     watcher.watch_run(str(tmp_path), "a.pffd")
     watcher._notices.stop()
     watcher._notices.join()
-    assert_watched_anew(watcher, hints, tmp_path)
+    assert_watched_again(watcher, hints, tmp_path)
     watcher.close()
 
 

@@ -266,7 +266,7 @@ def test_command_names_the_files_of_a_daq_node_by_their_paths(tmp_path):
 
 
 def test_command_applies_defects_and_replaces_by_force(tmp_path):
-    """A defect of the command line is in the files; ``--force`` makes the run anew."""
+    """A defect of the command line is in the files; ``--force`` makes the run again."""
     command(tmp_path, "--frames", 4)
     with pytest.raises(InputError, match="there already"):
         command(tmp_path, "--frames", 4)

@@ -196,7 +196,7 @@ def test_what_is_no_store_of_ours(tmp_path):
 
 
 def test_an_l1_store(recording, tmp_path):
-    """An L1 store opens alike, and refreshes to one that was made anew."""
+    """An L1 store opens alike, and refreshes to one that was made again."""
     l0, l1 = recording.commit(1), tmp_path / "x_L1.zarr"
 
     def subtract(**settings):

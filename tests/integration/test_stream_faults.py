@@ -140,7 +140,7 @@ def test_a_store_that_is_gone(recording, no_delays):
         dataset.images.load()
 
 
-def test_a_store_that_was_made_anew(recording, at_range):
+def test_a_store_that_was_made_again(recording, at_range):
     """A refresh opens the new store; what was taken of the old is an error, not the new's."""
     store = recording.commit(4)
     dataset, later = open_stream(store), open_stream(store)
@@ -157,7 +157,7 @@ def test_a_store_that_was_made_anew(recording, at_range):
     np.testing.assert_array_equal(later.refresh().images[30:40], recording.arrays["images"][30:40])
 
 
-def test_a_store_that_is_made_anew_while_it_is_opened(recording, monkeypatch):
+def test_a_store_that_is_made_again_while_it_is_opened(recording, monkeypatch):
     """The new one is opened: attributes, times and frames of one store."""
     store = recording.commit(4)
     get, old_id, is_done = LocalStore.get, open_stream(store).store_id, threading.Event()

@@ -44,9 +44,9 @@ FOLLOW_MUTANTS = (
              "            and (not is_final or "
              "now[entry.seqno].has_grown_from(before.source.identity))\n",
              f"{ROUNDS}::test_a_file_that_is_rewritten_at_the_end", ""),
-    left_out("a file that was written anew taken for one that grew", GROWING,
+    left_out("a file that was written again taken for one that grew", GROWING,
              "                    self._forget(name)\n",
-             f"{ROUNDS}::test_a_file_that_is_written_anew", "                    pass\n"),
+             f"{ROUNDS}::test_a_file_that_is_written_again", "                    pass\n"),
     left_out("files that were not compared trusted", APPEND,
              "        self.has_compared = not found.removed\n",
              f"{ROUNDS}::test_several_files_are_read_again_after_a_restart",

@@ -7,10 +7,10 @@ JOBS, LEDGER = "daemon/jobs/context.py", "daemon/status/ledger.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"
 ORDER_NEW = f"{ORDER}::test_a_new_l1_store"
-ORDER_ANEW = f"{ORDER}::test_an_l1_store_that_is_made_anew"
+ORDER_ANEW = f"{ORDER}::test_an_l1_store_that_is_made_again"
 ORDER_CRASHED = f"{ORDER}::test_an_l1_store_after_a_crash"
 CRASH = f"{HERE}/test_l1_crash_points.py"
-CRASH_NEW, CRASH_ANEW = f"{CRASH}::test_a_store_is_made", f"{CRASH}::test_a_store_is_made_anew"
+CRASH_NEW, CRASH_ANEW = f"{CRASH}::test_a_store_is_made", f"{CRASH}::test_a_store_is_made_again"
 SERVICE = f"{HERE}/test_service_kills.py"
 STORE_TESTS = "tests/integration/test_l1_store.py"
 

@@ -172,7 +172,7 @@ def test_a_rebuild_that_is_given_up(night, old_night, place, moment):
 
 
 def test_a_partial_chunk_ahead_of_the_commit(place):
-    """Killed after a longer chunk took its place, its new file gone: made anew at the close."""
+    """Killed after a longer chunk took its place, its new file gone: made again at the close."""
     run = simulate(place / "data")
     _, second, third = frame_files(run)
     third.unlink()

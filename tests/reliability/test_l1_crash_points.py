@@ -48,7 +48,7 @@ def test_a_store_is_made(first_l1, place, step):
 @pytest.mark.parametrize(
     ("step", "n_before"), [*((step, 0) for step in (*BEFORE_SWAP, *AFTER_SWAP)), (MOVED, 6)]
 )
-def test_a_store_is_made_anew(remade_l1, place, step, n_before):
+def test_a_store_is_made_again(remade_l1, place, step, n_before):
     """Its commit changed: readers find the old store, whole, until they find the new one."""
     l1_dir = kill_at(remade_l1, place, step, n_before)
     remade_l1.finish(l1_dir, changes=step not in AFTER_SWAP)
@@ -82,7 +82,7 @@ def test_a_crash_while_a_crash_is_mended(remade_l1, place):
 
 
 def test_what_another_process_makes_is_left_to_it(remade_l1, place):
-    """A job that finds a matching store while another process makes it anew does not wait."""
+    """A job that finds a matching store while another process makes it again does not wait."""
     l1_dir, process = l1_process(remade_l1, place, "swap.in_place")
     with process:
         process.wait_until_held()

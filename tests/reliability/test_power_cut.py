@@ -107,7 +107,7 @@ def test_what_is_told_after_a_crash(disk, night, moment):
 
 
 @pytest.mark.parametrize("step", ["l1.durable", "swap.in_place", "swap.durable", "l1.done"])
-def test_an_l1_store_that_is_made_anew(disk, remade_l1, step):
+def test_an_l1_store_that_is_made_again(disk, remade_l1, step):
     """Afterwards the old store stands, or the new one, whole; the new one if somebody was told."""
     l1_dir = disk.place / "l1"
     shutil.copytree(remade_l1.old.parent, l1_dir)

@@ -42,7 +42,7 @@ def read_l1(store):
     return images, scale if is_one else None
 
 
-def test_a_reader_while_an_l1_store_is_made_anew(first_l1, place, request, count):
+def test_a_reader_while_an_l1_store_is_made_again(first_l1, place, request, count):
     """The old store or the new one, never none; who reads across the change, chunks of both."""
     store, scales, wanted = place / "l1" / first_l1.name, (1.5, 3.0), {}
 

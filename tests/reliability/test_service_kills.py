@@ -210,7 +210,7 @@ def test_a_kill_while_a_ledger_is_replaced(one_stream, place):
 
 @pytest.mark.parametrize("step", ["ledger.run_written", "ledger.committed"])
 def test_a_request_is_not_lost(one_stream, place, step):
-    """Killed while a request for a rebuild is noted: the stores are made anew once."""
+    """Killed while a request for a rebuild is noted: the stores are made again once."""
     with station_of(place, one_stream.root) as station:
         one_stream.finish(station, {})
         (night,) = one_stream.nights

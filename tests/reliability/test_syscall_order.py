@@ -147,7 +147,7 @@ def test_a_new_l1_store(first_l1, place):
     assert replay(calls, store) == []
 
 
-def test_an_l1_store_that_is_made_anew(remade_l1, place, count):
+def test_an_l1_store_that_is_made_again(remade_l1, place, count):
     """It takes the old one's place when it is durable; that is removed when its place is.
 
     Each fsync counts, but for the last: it is there for what a crash left.

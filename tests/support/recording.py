@@ -15,7 +15,7 @@ SETTLE_S = 10.0
 
 
 class Recording:
-    """Writes the files of a finished run of one stream anew, and follows them.
+    """Writes the files of a finished run of one stream again, and follows them.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Recording:
         return self.growing.saw(list_run(self.run), self.now_s, self.now_s)
 
     def restart(self) -> None:
-        """Forget what was seen, as a service that was started anew."""
+        """Forget what was seen, as a service that was started again."""
         self.growing = LiveRun(SETTLE_S)
 
     def follow(self, *, with_tail: bool = True):

@@ -104,7 +104,7 @@ class Station:
         return self._process
 
     def start(self, *, ready: bool = True, **env: str) -> None:
-        """Start the service anew, with an empty log, and wait until it is ready."""
+        """Start the service again, with an empty log, and wait until it is ready."""
         self.events.clear()
         self._process = subprocess.Popen(
             [sys.executable, *self.program, "serve", "--config", str(self.config)],

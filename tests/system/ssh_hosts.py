@@ -106,7 +106,7 @@ class SshHosts:
         self.start_sshd(name)
 
     def start_sshd(self, name, hiding=None):
-        """Start a host's sshd, anew if it runs; what it starts finds one directory empty."""
+        """Start a host's sshd, again if it runs; what it starts finds one directory empty."""
         if daemon := self._daemons.pop(name, None):
             daemon.kill()
             daemon.wait()
@@ -131,7 +131,7 @@ class SshHosts:
             assert time.monotonic() < deadline_s, "sshd does not answer"
 
     def make_key(self, path):
-        """Make a key pair, anew if there is one."""
+        """Make a key pair, again if there is one."""
         for old in (path, path.with_name(f"{path.name}.pub")):
             old.unlink(missing_ok=True)
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path))

@@ -206,7 +206,7 @@ def test_one_broken_stream_does_not_stop_the_others(station):
 
 
 def test_a_late_file_opens_the_stream_again(station):
-    """A seqno that arrives after the close is appended, and the L1 made anew."""
+    """A seqno that arrives after the close is appended, and the L1 made again."""
     streams = (StreamPlan("img16", 1, 300),)
     run = make_run(station.data, *streams, markers=(), max_file_size_mb=0.4)
     files = frame_files(run)
@@ -249,7 +249,7 @@ def test_what_is_deleted_after_the_close_is_removed_and_not_done_again(station):
     assert f"{kept.name}.{IMG}.zarr" not in stores(station.l0)
 
 
-def test_a_retry_does_what_was_removed_and_a_rebuild_does_all_anew(station):
+def test_a_retry_does_what_was_removed_and_a_rebuild_does_all_again(station):
     """Requests are carried out by the running service, or at its next start."""
     run = make_run(station.data)
     station.start()
@@ -276,7 +276,7 @@ def store_id(store: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_retry_makes_l1_stores_of_other_settings_anew(station):
+def test_a_retry_makes_l1_stores_of_other_settings_again(station):
     """A changed config recomputes nothing by itself; a retry makes the L1 that differs."""
     run = make_run(station.data, StreamPlan("img16", 1, 300))
     station.start()

@@ -41,7 +41,7 @@ def station(tmp_path):
 
 
 class LiveRun:
-    """A finished run that is written anew, bit by bit, below a station's data root."""
+    """A finished run that is written again, bit by bit, below a station's data root."""
 
     def __init__(self, station: Station, *, daq_node: bool = False, files_mb: float = 0.3) -> None:
         source = station.base / "source"

@@ -96,7 +96,7 @@ def test_example_comments_on_every_key():
 
 
 def test_page_is_made_from_the_models():
-    """``docs/config.md`` is what the models say; write it anew after a change to them."""
+    """``docs/config.md`` is what the models say; write it again after a change to them."""
     assert (TOP / "docs" / "config.md").read_text() == config_table()
 
 

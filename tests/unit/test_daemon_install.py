@@ -20,7 +20,7 @@ def drop_in(**daemon: str) -> list[str]:
 
 
 def test_what_is_written_may_be_written_and_nothing_else():
-    """The list of the unit is begun anew; the state directory of systemd needs no entry."""
+    """The list of the unit is begun again; the state directory of systemd needs no entry."""
     lines = drop_in(state_dir="/var/lib/panoseti-zarr")
     written = [line for line in lines if line.startswith("ReadWritePaths")]
     assert written == ["ReadWritePaths=", 'ReadWritePaths="-/l0"', 'ReadWritePaths="-/l1"']

@@ -58,7 +58,7 @@ def test_closed_streams_are_not_behind():
     assert (line.fields["n_closed"], line.fields["n_done"]) == (2, 1)
 
 
-def test_a_run_that_rests_begins_anew_and_zero_means_never():
+def test_a_run_that_rests_begins_again_and_zero_means_never():
     """The pause counts from the time at which the run's jobs began again."""
     progress = Progress(10)
     work = run(stream(1, 0))

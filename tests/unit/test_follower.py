@@ -196,7 +196,7 @@ def test_a_stream_that_is_gone_holds_up_no_other():
 
 
 def test_a_rebuild_waits_for_the_end_of_the_recording():
-    """A stream that is to be made anew is not appended to meanwhile."""
+    """A stream that is to be made again is not appended to meanwhile."""
     recorder = Recorder()
     recorder.grow(img=10)
     recorder.round()

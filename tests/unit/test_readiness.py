@@ -43,7 +43,7 @@ def test_two_looks_too_close_do_not() -> None:
     assert verdict.rescan_interval_s == 10.0
 
 
-def test_a_change_starts_the_time_anew() -> None:
+def test_a_change_starts_the_time_again() -> None:
     """The quiet time counts from the first look that saw the present files."""
     quiet = seen(("a", 0.0), ("b", 8.0), ("b", 17.0))
     verdict = assess_readiness(quiet, ("run_complete",), MARKERS, 10, 0)
@@ -51,7 +51,7 @@ def test_a_change_starts_the_time_anew() -> None:
     assert verdict.rescan_interval_s == 18.0
 
 
-def test_a_change_back_starts_the_time_anew_too() -> None:
+def test_a_change_back_starts_the_time_again_too() -> None:
     """Files that changed and came back were not unchanged."""
     quiet = seen(("a", 0.0), ("b", 8.0), ("a", 12.0))
     assert not assess_readiness(quiet, ("run_complete",), MARKERS, 10, 0).is_finished

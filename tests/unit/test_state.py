@@ -206,7 +206,7 @@ def test_a_changed_directory_brings_a_look_and_equal_files_end_it() -> None:
     assert driver.look(digest="d1") == []
 
 
-def test_a_new_file_is_ingested_and_the_l1_made_anew() -> None:
+def test_a_new_file_is_ingested_and_the_l1_made_again() -> None:
     """A done run with a new file settles, then its changed stream alone goes through again."""
     driver = done_run(IMG, PH)
     driver.root(entry(mtime_ns=2))
@@ -295,7 +295,7 @@ def test_a_quarantine_holds_while_only_other_files_change() -> None:
 
 
 def test_failures_that_may_pass_are_retried_with_growing_delays() -> None:
-    """The delay doubles up to its limit, and starts anew after progress."""
+    """The delay doubles up to its limit, and starts again after progress."""
     driver = Driver(replace(SETTINGS, retry_first_s=5, retry_most_s=15))
     driver.listed(stream())
     delays = []
@@ -530,7 +530,7 @@ def test_a_source_deleted_after_the_close_is_removed() -> None:
 
 
 def test_a_retry_leaves_a_whole_store_without_its_files_alone() -> None:
-    """It is closed, and has its mark; with files again, its L1 is made anew where asked for."""
+    """It is closed, and has its mark; with files again, its L1 is made again where asked for."""
     driver = done_run(IMG, PH)
     some_gone = stream(IMG, "f2", store=Store.SOURCE_GONE, has_l1=True)
     driver.send(RetryRequested, run=RUN)
@@ -554,7 +554,7 @@ def test_a_retry_leaves_a_whole_store_without_its_files_alone() -> None:
 
 
 def test_an_l0_deleted_after_the_close_is_removed_and_not_done_again() -> None:
-    """A recheck that misses the store makes the stream removed; a retry does it anew."""
+    """A recheck that misses the store makes the stream removed; a retry does it again."""
     driver = done_run(IMG)
     driver.now_s += 1000
     driver.root(entry())
@@ -602,8 +602,8 @@ def test_a_completion_after_a_retry_counts_from_the_retry() -> None:
     assert [i.fields["seconds"] for i in out if isinstance(i, Log)] == [2.0]
 
 
-def test_a_rebuild_makes_every_store_anew() -> None:
-    """With rebuild every stream is ingested anew, and its L1 made."""
+def test_a_rebuild_makes_every_store_again() -> None:
+    """With rebuild every stream is ingested again, and its L1 made."""
     driver = done_run(IMG)
     driver.send(RetryRequested, run=RUN, rebuild=True)
     out = driver.look(stream(store=Store.SAME, has_l1=True))

@@ -138,7 +138,7 @@ def test_what_could_not_be_compared_is_tried_again(outcome: Outcome) -> None:
 
 
 def test_a_stream_that_opens_again_is_not_verified_any_more() -> None:
-    """From the moment its files change; and again when it is closed and compared anew."""
+    """From the moment its files change; and again when it is closed and compared again."""
     driver = closed(IMG)
     compared(driver)
     driver.root(entry(mtime_ns=2))
@@ -154,7 +154,7 @@ def test_a_stream_that_opens_again_is_not_verified_any_more() -> None:
 
 
 def test_what_is_found_of_a_store_that_is_no_more_does_not_count() -> None:
-    """The stream is ingested anew while it is compared: compared again after that."""
+    """The stream is ingested again while it is compared: compared again after that."""
     driver = closed(IMG)
     driver.root(entry(mtime_ns=2))
     driver.listed(stream(digest="f2", store=Store.DIFFERENT), digest="d2")

@@ -156,7 +156,7 @@ def test_no_password_is_shown(state):
     ],
 )
 def test_the_command_that_mends_goes_by_the_reason(reason, rebuild):
-    """A store that does not fit its files any more is made anew; all else is tried again."""
+    """A store that does not fit its files any more is made again; all else is tried again."""
     stream = {"state": "quarantined", "last_error": reason}
     remedy = find_remedy("a b.pffd", stream, "/etc/panoseti-zarr/config.toml")
     assert remedy.command == f"sudo panoseti-zarr retry {'--rebuild ' * rebuild}'a b.pffd'"

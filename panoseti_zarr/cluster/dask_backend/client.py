@@ -1,4 +1,4 @@
-"""Tasks on a Dask cluster, through a ``distributed.Client`` that is made anew when it is lost."""
+"""Tasks on a Dask cluster, through a ``distributed.Client`` that is made again when it is lost."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class DaskExecutor(Executor):
         self._answered_s = time.monotonic()
 
     def _find_again(self, reason: str) -> bool:
-        """Connect anew and start the tasks again; return False when patience is over."""
+        """Connect again and start the tasks again; return False when patience is over."""
         deadline_s = time.monotonic() + _PATIENCE_S
         delay_s = _FIRST_DELAY_S
         while not self._closing.wait(delay_s):

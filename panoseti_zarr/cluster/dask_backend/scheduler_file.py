@@ -20,7 +20,7 @@ from panoseti_zarr.io.fs.durable import replace_file
 
 
 def connect(scheduler: str, tls: TlsConfig, *, tell: Tell = tell_nobody) -> DaskExecutor:
-    """Connect to a cluster, and again when it was started anew.
+    """Connect to a cluster, and again when it was started again.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class HostSupervisor:
     on_change : callable
         Called when `is_up` or `problem` changed.
     until : callable or None
-        Waits for another reason to start the process anew.
+        Waits for another reason to start the process again.
     tell : callable
         Takes ``cluster.host_lost``.
     """

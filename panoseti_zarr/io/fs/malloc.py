@@ -10,9 +10,9 @@ _MOST_BYTES = 2**31 - 1
 
 
 def tune_malloc() -> None:
-    """Have freed memory used again by this process, not given back and fetched anew.
+    """Have freed memory used again by this process, not given back and fetched again.
 
-    By default glibc maps each large buffer anew, and every page of it costs a fault when it is
+    By default glibc maps each large buffer again, and every page of it costs a fault when it is
     first touched: for chunks that is as much time as decoding them. One arena for all threads,
     because others cannot hold such buffers and would keep memory of their own. The process keeps
     its peak until it ends. Where there is no ``mallopt`` nothing happens.

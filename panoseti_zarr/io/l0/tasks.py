@@ -96,7 +96,7 @@ def write_chunk(job: ChunkJob) -> StagedChunk:
     CorruptDataError
         What the store holds cannot be read.
     TransientIOError
-        Reading or writing failed for now.
+        A transient failure to read or write.
     """
     plan = job.plan
     attempt = uuid.uuid4().hex

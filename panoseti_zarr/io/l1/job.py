@@ -131,7 +131,7 @@ def read_array(job: L1Job, path: str, frames: slice) -> Ints:
     CorruptDataError
         The chunk is missing or damaged.
     TransientIOError
-        Reading failed for now.
+        A transient failure to read.
     """
     start, stop = frames.start, frames.stop
     values = np.empty(stop - start, np.dtype(job.documents[path]["data_type"]))

@@ -68,7 +68,7 @@ def find_windows(job: L1Job) -> str:
     CorruptDataError
         What the L0 store holds cannot be read.
     TransientIOError
-        Reading or writing failed for now. Both as every task here.
+        A transient failure to read or write. Both as in every task here.
     """
     return save_windows(job.staging, _find_windows(job))
 

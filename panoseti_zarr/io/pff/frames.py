@@ -71,7 +71,7 @@ class FrameReader:
         SourceChangedError
             A source is not, or is no longer, the file that was planned.
         TransientIOError
-            Reading failed for now.
+            A transient failure to read.
         """
         size = min(n_at_once, self._n_frames)
         shape = (size, self._product.height, self._product.width)

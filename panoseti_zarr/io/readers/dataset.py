@@ -107,7 +107,7 @@ class StreamDataset(xr.Dataset):  # type: ignore[no-untyped-call]
 
         The dataset itself changes, so that what was assigned to it or loaded is gone. Arrays and
         datasets taken from it stay as they were, and may still be read. Where another store took
-        the place of the one that was opened (``retry --rebuild``; an L1 store that is made anew)
+        the place of the one that was opened (``retry --rebuild``; an L1 store that is made again)
         it is that one now, from its first frame, and ``store_id`` among the attributes tells; what
         was taken before and is read only then is a `StoreReplacedError`, never the other's frames.
 

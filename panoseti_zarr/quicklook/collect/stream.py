@@ -27,7 +27,7 @@ def survey(store: Path, l1: Path | None = None) -> ImageSummary | PulseSummary:
     CorruptDataError
         A store is damaged.
     TransientIOError
-        Reading failed for now.
+        A transient failure to read.
     """
     stream = StoreView.open(store)
     found = stream if stream.level else find_l1(stream, l1)
