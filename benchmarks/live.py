@@ -5,7 +5,7 @@
 
 A reader looks into every store four times a second meanwhile: it must see more and more frames,
 and what it reads must be what the files hold. With ``--kills`` the service is killed and started
-again so many times. At the end each store is compared with that of one conversion.
+again as many times. At the end each store is compared with that of one conversion.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Reader:
     stale_s : float
         The longest that the newest frame of a store was old when a look came, seconds.
     samples : dict
-        Pixels and times that looks have read, for the comparison at the end: by store, lists of
+        Pixels and times that looks have read, to be compared at the end: by store, lists of
         (first frame, images, times).
     """
 

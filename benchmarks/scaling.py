@@ -33,7 +33,7 @@ def nothing(number: int) -> int:
 
 
 def time_tasks(executor: Executor, n_at_once: int) -> float:
-    """Return how many tasks a second pass through, so many under way at once."""
+    """Return how many tasks a second pass through, this many under way at once."""
     running = deque()
     began_s = time.perf_counter()
     for number in range(N_TASKS):

@@ -78,7 +78,7 @@ class Preview:
     runs : tuple of RunPreview
         By root, oldest first.
     paused : dict of str to str
-        Data roots that would be left alone for now, and why.
+        Data roots that would be skipped, and why.
     outputs : tuple of OutputSeen
         The output directories as the service will have them: made, and its own.
     """

@@ -2,7 +2,7 @@
 
 The program itself is there already, in a virtual environment outside ``/home`` and ``/root``.
 What is added is the unit with a drop-in of the directories that the configuration names, a link
-to the command, the service's user, an example configuration where there is none, and the output
+to the command, the service's user, an example configuration if there is no other, and the output
 directories. Done again, it brings all of that up to date and leaves configuration, state and
 stores alone.
 """
@@ -45,7 +45,7 @@ def install(config_path: Path, tell: Tell) -> None:
     Parameters
     ----------
     config_path : Path
-        Where the unit finds its configuration; the example is put there where there is none.
+        Where the unit finds its configuration; the example is installed if it is missing.
     tell : callable
         Takes a line for each thing that was done or is left to do.
 

@@ -232,7 +232,7 @@ def verify(l0: StrPath, obs: Run | StrPath | None = None) -> VerifyReport:
     InputError
         There is no L0 store, or no run.
     TransientIOError
-        Something cannot be read for now, or the store was written to meanwhile.
+        Something cannot be read at present, or the store was written to meanwhile.
 
     Examples
     --------

@@ -126,7 +126,7 @@ def from_os_error(error: OSError, doing: str) -> PanosetiZarrError:
 
 
 def is_missing(error: OSError) -> bool:
-    """Whether what was to be read is not there, or no file; else it cannot be read for now."""
+    """Whether what was to be read is not there, or no file; else it cannot be read at present."""
     return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -150,7 +150,7 @@ def declared_errors(doing: str) -> Iterator[None]:
     Parameters
     ----------
     doing : str
-        What is being done, for the message.
+        What is being done; the message says it.
 
     Raises
     ------

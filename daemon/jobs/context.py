@@ -91,7 +91,7 @@ def run_l1(job: StartL1, workshop: JobContext) -> None:
             return
         workshop.tell(L1Started(time.monotonic(), job.run, job.stream))
         result = make_l1(l0_path, l1_path, settings, workshop.executor, stop=workshop.stop)
-    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
+    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be reported
         outcome, reason = classify_error(error, workshop.stop)
         if not os.path.lexists(l0_path) and outcome is Outcome.CORRUPT:
             outcome = Outcome.MISSING

@@ -116,7 +116,7 @@ def _work_on_stream(
         event = work(_list_inside(Path(job.root), job.run, key, workshop.recordings), key)
     except _StreamGoneError:
         event = ended(time.monotonic(), job.run, job.stream, Outcome.MISSING)
-    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
+    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be reported
         outcome, reason = classify_error(error, workshop.stop)
         if outcome is Outcome.CORRUPT:
             outcome, reason = _reclassify_if_unmounted(job, reason)

@@ -30,7 +30,7 @@ def run_verify(job: StartVerify, workshop: JobContext) -> None:
     """Compare a closed L0 store with its frame files; tell how it ended."""
     try:
         event = _VerifyRun(job, workshop).run()
-    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be told of
+    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be reported
         if isinstance(error, SourceChangedError):
             error = TransientIOError(str(error))
         outcome, reason = classify_error(error, workshop.stop)

@@ -1,1 +1,1 @@
-"""Who is told of what happened: the log, systemd, metrics, progress."""
+"""Reports of what happened: the log, systemd, metrics, progress."""

@@ -93,7 +93,7 @@ class Metrics:
         self._to_l1.labels(_product(stream)).observe(since_marker_s)
 
     def connected(self, n_slots: int, n_workers: int) -> None:
-        """Show how much the cluster can do; 0 where there is none."""
+        """Show how much the cluster can do; 0 without a cluster."""
         self._slots.set(n_slots)
         self._workers.set(n_workers)
 

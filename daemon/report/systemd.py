@@ -11,7 +11,7 @@ from panoseti_zarr.errors import one_line
 
 
 class SystemdNotifier:
-    """Sends state to the socket that ``NOTIFY_SOCKET`` names; does nothing where there is none.
+    """Sends state to the socket that ``NOTIFY_SOCKET`` names; does nothing without one.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class OutputsCheck:
 
 
 def check_root(place: MountId | None, known_runs: Iterable[str], seen: RootScanned) -> str:
-    """Say why a data root must be left alone for now; an empty text where all is well.
+    """Say why a data root must be skipped; an empty text if all is well.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """When is a run finished? Pure: looks at file identities go in, a verdict and its reason out.
 
-A finished marker is necessary but not sufficient, for the copy that wrote it can have failed
+A finished marker is necessary but not sufficient, because the copy that wrote it can have failed
 or still be under way; file times prove nothing, for ``rsync -t`` keeps old ones. So a run is
 finished when a marker exists and this process itself saw the same identities in two looks at
 least ``settle_s`` apart on the monotonic clock; or, where ``quiet_s`` is set, when nothing
@@ -108,7 +108,7 @@ def assess_readiness(
     markers : tuple of str
         Finished markers that this look found.
     wanted : tuple of str
-        All finished markers, for the reason.
+        All finished markers; the reason names them.
     settle_s : float
         Seconds without a change that a marker needs.
     quiet_s : float

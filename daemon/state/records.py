@@ -91,11 +91,11 @@ class Stream:
     lag_s : float or None
         Seconds between its last frame and that frame's commit.
     n_attempts : int
-        Jobs that failed for now since the last progress.
+        Jobs that failed at present since the last progress.
     due_s : float or None
         Monotonic time of the next attempt.
     reason : str
-        The last error; empty where there is none.
+        The last error; empty if nothing is wrong.
     requeue_after_job : bool
         Its files changed while its job ran: it is queued again when the job ends.
     rebuild, refresh_l1 : bool
@@ -107,7 +107,7 @@ class Stream:
     verified_store_id, verified_commit : str, int
         What was compared.
     verify_reason : str
-        The difference that was found; empty where there is none.
+        The difference that was found; empty if nothing is wrong.
     n_verify_attempts, verify_due_s : int, float or None
         As `n_attempts` and `due_s`.
     """
@@ -183,7 +183,7 @@ class Run:
     order : tuple
         Sorts runs oldest first.
     is_settling : bool
-        It waits to be finished, for the first time or after a change.
+        It waits to be finished: the first time, or after a change.
     quiet : StablePeriod or None
         Since when its files are unchanged; None before the first look in this process.
     is_looking : bool

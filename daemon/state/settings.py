@@ -58,7 +58,7 @@ class Settings:
         return min(self.rescan_s, max(self.debounce_s, self.tail_flush_s / 10, quiet_s / 4))
 
     def delay_s(self, n_attempts: int) -> float:
-        """Return the delay after so many failures."""
+        """Return the delay after this many failures."""
         # The exponent is bounded, for attempts are not.
         return min(self.retry_first_s * 2.0 ** min(n_attempts - 1, 30), self.retry_most_s)
 

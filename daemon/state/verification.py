@@ -100,7 +100,7 @@ class VerificationQueue:
         if event.outcome in {Outcome.STOPPED, Outcome.BROKEN} or _is_gone(run, stream):
             return []
         if event.outcome is not Outcome.FAILED:
-            # The listing will tell what became of its files, or of its store.
+            # The listing will tell whether its files or its store are gone.
             run.recheck_s = event.now_s
         stream.n_verify_attempts += 1
         delay_s = settings.delay_s(stream.n_verify_attempts)

@@ -144,7 +144,7 @@ def touch_status_file(state_dir: Path) -> None:
 
 
 def read_snapshot(state_dir: Path) -> dict[str, Any] | None:
-    """Read the snapshot; None where there is none, or none of this schema.
+    """Read the snapshot; None if it is missing or has another schema.
 
     Its ``written_at`` is that of the file, which `touch_status_file` renews.
 

@@ -19,7 +19,7 @@ _MAX_BYTES = 4096
 
 @dataclass(frozen=True)
 class Request:
-    """A file with a request; ``problem`` says why it is none."""
+    """A file with a request; ``problem`` says why it is not a request."""
 
     path: Path
     run: str = ""

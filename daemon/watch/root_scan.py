@@ -95,7 +95,7 @@ def _order_of(name: str) -> tuple[tuple[int, int, str], int | None]:
 
 
 def _start_ns(name: str) -> int | None:
-    """Return the start in a run's name, ns since 1970-01-01 UTC; None where there is none."""
+    """Return the start in a run's name, ns since 1970-01-01 UTC; None if it is missing."""
     text = parse_run_name(name).run_start
     try:
         return int(datetime.fromisoformat(text).timestamp()) * 10**9 if text else None

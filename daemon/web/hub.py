@@ -64,7 +64,7 @@ class ClientHub:
         return time.monotonic() - self.alive_s
 
     def enter(self, news: asyncio.Event) -> bool:
-        """Let a reader in, to be told of news; False where there are too many."""
+        """Let a reader in, to receive updates; False where there are too many."""
         if len(self._readers) >= MAX_READERS or self.is_closing:
             return False
         self._readers.add(news)
@@ -108,7 +108,7 @@ class ClientHub:
         return found != known
 
     async def picture(self, name: str) -> bytes | None:
-        """Return an image that is listed, None where there is none."""
+        """Return an image that is listed, None if it is missing."""
         if name not in self.pictures.names:
             return None
         try:

@@ -66,7 +66,7 @@ def list_pictures(directory: Path, known: Pictures) -> Pictures:
 
 
 def read_picture(directory: Path, name: str) -> bytes | None:
-    """Read an image that `list_pictures` listed; None where it is none (any more)."""
+    """Read an image that `list_pictures` listed; None if it is no longer one."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(directory / name, flags), "rb") as file:

@@ -178,7 +178,7 @@ def _listen(port: int) -> socket.socket:
 
 
 class _Server(HTTPServer):
-    """Takes so many connections at once, and no more: descriptors are the service's too."""
+    """Takes this many connections at once, and no more: descriptors are the service's too."""
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a connection, or close it."""

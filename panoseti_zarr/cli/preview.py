@@ -85,7 +85,7 @@ def _print(found: Preview, sums: dict[str, dict[str, int]], disks: list[dict[str
         for reason, n_runs in reasons.most_common():
             typer.echo(f"{state}: {count(n_runs, 'run')}: {reason}")
     for root, reason in found.paused.items():
-        typer.echo(f"left alone for now: {root}: {reason}")
+        typer.echo(f"skipped: {root}: {reason}")
     for disk in disks:
         needed = f"at most {format_size(disk['needed_bytes'])} needed for what is to convert"
         shared = ", with the other directory's" if disk["shared"] else ""

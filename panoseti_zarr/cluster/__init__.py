@@ -44,7 +44,7 @@ def make_executor(
     ConfigError
         ``[cluster]`` asks for what is not there.
     TransientIOError
-        The cluster cannot be reached for now.
+        The cluster cannot be reached at present.
     """
     cluster = config.cluster
     if scheduler is None and not cluster.use_cluster:

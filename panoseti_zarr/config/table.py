@@ -16,7 +16,7 @@ Every key of `config.toml`, made from the models that check it:
 A commented example is `config.toml` at the top of the repository.
 
 The file is the command's argument, else `$CONFIG_FILE`, else `./config.toml`, else (`serve`,
-`status`, `retry`) `/etc/panoseti-zarr/config.toml`, else there is none and every key has its
+`status`, `retry`) `/etc/panoseti-zarr/config.toml`, otherwise every key has its
 default. An unknown key is an error. Paths may start with `~`; relative ones are taken from the
 directory in which the command was started.
 """

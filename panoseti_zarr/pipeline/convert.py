@@ -22,7 +22,7 @@ NO_FRAMES = "No valid PFF files found"
 
 @dataclass(frozen=True)
 class StreamOutcome:
-    """What became of a stream.
+    """The outcome of a stream.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ from panoseti_zarr.pipeline.appender import Append, Order
 
 @dataclass(frozen=True)
 class FollowResult:
-    """What became of a stream in one round.
+    """The outcome of one append to a stream.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ def follow_stream(order: Order, l0_dir: Path, growing: LiveRun, *, with_tail: bo
 def _size_with(
     n_more: int, listing: RunListing, key: StreamKey, sources: Sequence[SourceFile]
 ) -> int | None:
-    """Return the size at which a stream's files hold so many frames more, and a header behind."""
+    """Return the size at which a stream's files hold this many frames more, and a header behind."""
     if not sources or sources[-1].layout is None:
         return None
     last, layout = sources[-1], sources[-1].layout

@@ -28,7 +28,7 @@ from panoseti_zarr.pipeline.appender import Append, Commit, Order
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What became of a stream.
+    """The outcome of a stream.
 
     Attributes
     ----------

@@ -88,7 +88,7 @@ def make_l1(
     Parameters
     ----------
     l0_path, l1_path : Path
-        The stores; the directory of the L1 store is made where there is none.
+        The stores; the directory of the L1 store is made if missing.
     settings : BaselineSubtractConfig
     executor : Executor
         Runs the tasks.

@@ -30,7 +30,7 @@ NEEDS_PYARROW = "hk.pff needs pyarrow: pip install 'panoseti-zarr[hk]'"
 
 @dataclass(frozen=True)
 class HousekeepingResult:
-    """What became of a run's housekeeping.
+    """The outcome of a run's housekeeping.
 
     Attributes
     ----------

@@ -131,7 +131,7 @@ def find_l1(l0: StoreView, where: Path | None) -> StoreView | None:
     Returns
     -------
     StoreView or None
-        None where there is none that has the same frames.
+        None if no such store has the same frames.
 
     Raises
     ------

@@ -110,7 +110,7 @@ def test_a_host_that_sees_otherwise(tmp_path):
 
 
 def test_places_that_cannot_be_used_here(tmp_path):
-    """What cannot be read here is not compared; what cannot be written fails for now."""
+    """What cannot be read here is not compared; what cannot be written fails at present."""
     (tmp_path / "file").touch()
     with write_probe_files(SharedPaths((), (tmp_path / "none", tmp_path / "file"))) as sight:
         assert sight == PathProbe()

@@ -141,7 +141,7 @@ def test_the_copies_have_no_password(run, tmp_path):
 
 
 def test_what_is_not_copied(run, tmp_path, monkeypatch):
-    """Frames, links, hidden, large and binary files, JSON that is none; the manifest tells."""
+    """Frames, links, hidden, large and binary files, broken JSON; the manifest names them."""
     monkeypatch.setattr("panoseti_zarr.io.sidecar.copies.MAX_FILE_BYTES", 5000)
     (tmp_path / "outside.json").write_text("{}")
     (run / "link.json").symlink_to(tmp_path / "outside.json")
@@ -233,7 +233,7 @@ def test_without_pyarrow(run, tmp_path, monkeypatch):
 
 
 def test_nothing_of_others_is_replaced(run, tmp_path):
-    """A directory that is none of ours in the place, or another writer, is an error."""
+    """Another directory in the place, or another writer, is an error."""
     place = tmp_path / f"l1/{run.name}.files"
     with store_lock_of(place), pytest.raises(StoreLockedError):
         make_housekeeping(run, place.parent)

@@ -66,7 +66,7 @@ def test_a_frame_without_a_time(tmp_path):
 
 
 def test_an_l1_store_and_none(tmp_path):
-    """An L1 store opens by these names too; where there is none it is an `InputError`."""
+    """An L1 store opens by these names too; a missing one is an `InputError`."""
     run = simulate_run(tmp_path / "data", RunPlan((StreamPlan("img8", 1, 150),)))
     l1 = baseline(ingest(run, tmp_path / "l0").store_path).path
     opened = open_pypff(l1)

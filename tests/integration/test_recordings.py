@@ -31,7 +31,7 @@ def test_a_runs_directories_beside_it(root):
 
 
 def test_patterns(root):
-    """The run's name is added where a pattern does not have it; its own directory is none."""
+    """The run's name is added to a pattern without it; its own directory does not count."""
     assert directories(root, follow_dirs=["module_2", "*", "{run}", "no/such"]) == [
         f"module_1/{RUN}",
         f"module_2/{RUN}",
@@ -39,7 +39,7 @@ def test_patterns(root):
 
 
 def test_links_that_lead_out_are_not_followed(root):
-    """A link inside the root is a directory like others; one that leads out of it is none."""
+    """A link inside the root is a directory like others; one that leads out of it is ignored."""
     (root / "module_3").symlink_to(root.parent / "outside")
     (root / "module_4").mkdir()
     (root / "module_4" / RUN).symlink_to(root / "other")

@@ -194,7 +194,7 @@ class TestRequests:
         assert request.path.stat().st_mode & 0o777 == 0o644
 
     def test_a_run_that_only_the_status_knows_is_known(self, tmp_path):
-        """Its directory may be away for now."""
+        """Its directory may be away at present."""
         (tmp_path / REQUESTS_NAME).mkdir()
         write_snapshot(tmp_path, {"schema_version": 1, "runs": [{"name": "old.pffd"}]})
         request_retry(DaemonConfig(), tmp_path, "old.pffd", rebuild=False)

@@ -1,4 +1,4 @@
-"""What the service tells systemd: alive while there is progress, and why when there is none."""
+"""What the service tells systemd: alive while there is progress, and otherwise why not."""
 
 import json
 import secrets

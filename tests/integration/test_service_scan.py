@@ -59,7 +59,7 @@ class TestListRoot:
         assert seen.device == os.stat(tmp_path).st_dev
 
     def test_the_start_is_that_of_the_name_else_of_the_directory(self, tmp_path):
-        """ignore_before compares with it; a start that is no time is none."""
+        """ignore_before compares with it; a start that is not a time is ignored."""
         (tmp_path / "obs_X.start_2024-07-25T04:34:06Z.pffd").mkdir()
         (tmp_path / "obs_X.start_2024-99-25T04:34:06Z.pffd").mkdir()
         os.utime(tmp_path / "obs_X.start_2024-99-25T04:34:06Z.pffd", ns=(5, 5))

@@ -218,7 +218,7 @@ def test_a_changed_header_field_is_named(run: Run):
     ],
 )
 def test_a_changed_time_or_quality_is_named(run: Run, path: str, frame: int, change: int):
-    """A time that is 1 ns off, a time where there is none, one bit too much: each is found."""
+    """A time that is 1 ns off, a time that should be missing, one bit too much: each is found."""
     obs, _, store = run
     array = zarr.open_array(store, path=path, mode="r+")
     expected = int(array[frame])

@@ -167,7 +167,7 @@ def main() -> None:
     ``hand_over`` (a file for the first task); or ``subtract`` (an L0 store) and ``l1_dir``; or
     ``task`` (such a file: run it) and ``for_ever``. And ``holds``, a list of objects with
     ``step``, ``after_commits`` (as many commits of this process were told before) and ``n_before``
-    (it goes on from the step so many times first).
+    (it goes on from the step as many times first).
     """
     order = json.loads(sys.argv[1])
     narrator = Narrator(order.get("holds", []))

@@ -23,7 +23,7 @@ VARYING = {"store_id", "commit", "l0_store_id", "l0_commit"}
 
 
 def simulate(root, n_frames=52, *, product="ph256", files_of=20, seed=0):
-    """Simulate a run of one stream in files of so many frames."""
+    """Simulate a run of one stream in files of this many frames."""
     plan = RunPlan(
         streams=(StreamPlan(product, 1, n_frames),),
         max_file_size_mb=max_file_size_mb(product, files_of),

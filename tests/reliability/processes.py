@@ -140,5 +140,5 @@ def assert_one_line(done, *parts):
 
 
 def hold(step, after_commits=0, n_before=0):
-    """Return the order to stop at a step, once so many commits were told, after so many of it."""
+    """Return the order to stop at a step, after some commits and some passes of the step."""
     return {"step": step, "after_commits": after_commits, "n_before": n_before}

@@ -46,7 +46,7 @@ def night(memory_dir):
 
 
 def wait_for_commits(process, night, l0_dir, n_frames):
-    """Wait until a reader sees so many frames; fail where the command ends before."""
+    """Wait until a reader sees this many frames; fail where the command ends before."""
     while night.n_committed(l0_dir) < n_frames:
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)

@@ -50,7 +50,7 @@ def assert_goes_on(recording, told, place):
         assert_equal_arrays(found, {path: a[:n_frames] for path, a in expected.items()})
     recording.restart()
     recording.write(2 * FRAME_BYTES)
-    # Frames that were committed may have come from a commit that nobody was told of.
+    # Frames that were committed may have come from a commit that was not reported.
     assert recording.follow().n_frames == (recording.size() - HEADER_BYTES) // FRAME_BYTES
     recording.finish()
     recording.close()

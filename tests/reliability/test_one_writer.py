@@ -65,7 +65,7 @@ def test_a_lock_dies_with_its_process(night, place):
 
 
 def delete_while_held(night, l0_dir, moment):
-    """Delete the store under an ingest: that fails for now, and leaves nothing but the lock."""
+    """Delete the store under an ingest: that fails at present, and leaves nothing but the lock."""
     with start(night, l0_dir, moment) as process:
         process.wait_until_held()
         shutil.rmtree(l0_dir / night.name)

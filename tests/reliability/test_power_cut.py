@@ -32,7 +32,7 @@ def disk(place):
 
 
 def cut_at(disk, night, l0_dir, *moment):
-    """Cut the power at a step; the process fails as it should. Return the frames told of."""
+    """Cut the power at a step; the process fails as it should. Return the reported frames."""
     with IngestProcess(
         run=night.run, l0_dir=l0_dir, settings=SMALL_CHUNKS, holds=[hold(*moment)]
     ) as process:

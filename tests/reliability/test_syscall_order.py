@@ -33,7 +33,7 @@ def short_night(memory_dir):
 
 
 def recorded(night, l0_dir, **options):
-    """Record an ingest; return the frames it told of, and its system calls."""
+    """Record an ingest; return the frames it reported, and its system calls."""
     trace = l0_dir.with_name("trace")
     with IngestProcess(
         before=record(trace), run=night.run, l0_dir=l0_dir, settings=SMALL_CHUNKS, **options
@@ -165,7 +165,7 @@ def test_an_l1_store_that_is_made_again(remade_l1, place, count):
 
 @pytest.mark.parametrize("step", ["swap.in_place", "l1.durable"])
 def test_an_l1_store_after_a_crash(remade_l1, place, step):
-    """A killed process's rename is durable before the old store is removed, or it is told of."""
+    """A killed process's rename is durable before the old store is removed, or it is reported."""
     shutil.copytree(remade_l1.old.parent, place / "l1")
     with IngestProcess(subtract=remade_l1.l0, l1_dir=place / "l1", holds=[hold(step)]) as process:
         process.wait_until_held()

@@ -2,7 +2,7 @@
 
 `record` gives the words that put ``strace`` before a command, `replay` what the recording broke
 of the rules of durability. The model is the strict one of POSIX: a file's content is durable
-after fsync of the file, its name after fsync of the directory; the file systems at hand promise
+after fsync of the file, its name after fsync of the directory; the file systems in use promise
 more, and would hide a missing call.
 """
 

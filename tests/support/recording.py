@@ -54,7 +54,7 @@ class Recording:
         return self.file(seqno).stat().st_size if self.file(seqno).exists() else 0
 
     def write(self, n_bytes: int, seqno: int = 0) -> None:
-        """Let a file grow by so many bytes, or to its end."""
+        """Let a file grow by this many bytes, or to its end."""
         self.file(seqno).touch()
         with open(self.files[seqno], "rb") as source, open(self.file(seqno), "ab") as file:
             source.seek(file.tell())

@@ -91,7 +91,7 @@ def read_header(text: bytes, product: str) -> list[int] | None:
 
 
 def frame_length(data: bytes, product: str) -> int | None:
-    """Return the frame length by the file's first readable header; None if there is none.
+    """Return the frame length by the file's first readable header; None without one.
 
     Where blanks before a header would make it longer, the shortest is right.
     """
@@ -175,7 +175,7 @@ def reference_arrays(files: list[Path], product: str) -> Arrays:
 
 
 def source_entries(files: list[Path], product: str) -> list[dict[str, Any]]:
-    """Return ``source_files`` as the root attributes must have it, for the non-empty files."""
+    """Return ``source_files`` as the root attributes must have it: the non-empty files."""
     entries: list[dict[str, Any]] = []
     first_frame = 0
     for file in files:

@@ -159,7 +159,7 @@ class Station:
         return "\n".join([*told, *self.other_lines])
 
     def rescans(self, n: int = 3) -> None:
-        """Wait until the root was rescanned so many times from now on."""
+        """Wait until the root was rescanned as many times from now on."""
         self.wait_for("root.scanned", len(self.find("root.scanned")) + n)
 
     def stop(self, number: int = signal.SIGTERM) -> int:

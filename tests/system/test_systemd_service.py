@@ -236,7 +236,7 @@ def test_the_readme_s_examples_of_jq_show_the_log(server):
 
 
 def test_systemd_rates_the_installed_unit(server, say):
-    """The figures of systemd-analyze, for the log of the tests: exposure at most 2.0."""
+    """systemd-analyze rates the exposure at 2.0 at most; its figures are printed."""
     figures = server.box.run("systemd-analyze", "security", "--no-pager", UNIT).stdout
     say("\n".join(line for line in figures.splitlines() if not line.startswith("✓")))
     rating = re.search(r"Overall exposure level[^:]*: ([0-9.]+)", figures)

@@ -84,7 +84,7 @@ def run_and_config(tmp_path):
 
 
 def test_a_conversion_shows_a_bar_for_each_stream(run_and_config, tmp_path):
-    """Bytes done of all, a rate, and the time left, for the streams under way; then the result."""
+    """Bytes done of all, a rate, and the time left of each stream under way; then the result."""
     run, config = run_and_config
     with Terminal("convert", run, tmp_path / "l0", config) as terminal:
         terminal.wait_for(r"dp_img16\.module_1 +\S+ +[0-9.]+/20\.[0-9] MB +([0-9.]+ [kM]B/s|\?)")

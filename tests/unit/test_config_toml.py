@@ -41,7 +41,7 @@ def test_example_is_the_production_configuration():
 
 
 def test_example_gives_nothing_without_effect():
-    """Whoever starts from the example is not told of ineffective keys."""
+    """The example has no ineffective keys to report."""
     assert ineffective_keys(load_config(EXAMPLE)) == ()
 
 

@@ -148,7 +148,7 @@ def test_a_round_under_way_when_the_run_is_finished():
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.CORRUPT])
 def test_a_round_that_failed_is_tried_again(outcome):
-    """A disk may be full for now; and what is read in the middle of a change is right later."""
+    """A disk may be full at present; and what is read in the middle of a change is right later."""
     recorder = Recorder()
     recorder.grow(img=10)
     out = recorder.round(outcome=outcome, reason="x")
@@ -173,7 +173,7 @@ def test_a_difference_that_stays_is_quarantined():
 
 
 def test_only_rounds_that_differ_count_to_quarantine():
-    """A disk that fails for now takes no attempt away from a stream whose files change."""
+    """A disk that fails at present takes no attempt away from a stream whose files change."""
     recorder = Recorder()
     recorder.grow(img=10)
     told = []

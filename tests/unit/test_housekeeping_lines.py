@@ -65,7 +65,7 @@ def test_text():
     ],
 )
 def test_times_are_exact(text, time_ns):
-    """A time keeps its digits, which a float of seconds would not; what is none is None."""
+    """A time keeps its digits, which a float of seconds would not; what is not a time is None."""
     (record,) = parse_line(json.dumps({"WPS": {"Computer_UTC": text, "A": 1}}).encode())
     assert record == BoardRecord("WPS", time_ns, {"A": 1})
 
@@ -100,7 +100,7 @@ def columns(*fields):
 
 
 def test_columns_come_from_the_records():
-    """Numbers and text of a field are two columns; what is always empty is none."""
+    """Numbers and text of a field are two columns; what is always empty is left out."""
     assert columns({"TEMP1": "1"}, {"TEMP1": "bad", "POWER": "ON"}, {"EMPTY": ""}) == [
         ("POWER", "POWER", False, None),
         ("TEMP1", "TEMP1", True, "degC"),
@@ -120,7 +120,7 @@ def test_no_two_columns_of_one_name():
 
 
 def test_too_many_fields():
-    """A file with thousands of fields is none."""
+    """A file with thousands of fields is rejected."""
     finder = ColumnFinder()
     with pytest.raises(CorruptDataError, match=f"more than {MAX_FIELDS} fields"):
         finder.add(BoardRecord("B", 0, {str(n): n for n in range(MAX_FIELDS + 1)}))

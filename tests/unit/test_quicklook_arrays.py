@@ -56,7 +56,7 @@ def test_pieces_lie_in_the_chunks_that_are_looked_at():
 
 
 def test_a_very_long_stream_is_read_in_part():
-    """Of 10**9 frames so many chunks are looked at as the limit says, from first to last."""
+    """Of 10**9 frames this many chunks are looked at as the limit says, from first to last."""
     ranges = choose_ranges(10**9, 32_768)
     assert len(ranges) == 2048
     assert (ranges[0][0], ranges[-1][1]) == (0, 10**9)

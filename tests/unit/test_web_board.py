@@ -123,7 +123,7 @@ def test_bytes_are_counted_by_the_minute_and_old_minutes_go():
 
 
 def test_the_last_lines_are_kept():
-    """No more than so many, and a reader is sent those it does not know."""
+    """No more than this many, and a reader is sent those it does not know."""
     board = VersionedView()
     for number in range(N_LINES + 5):
         board.add_line({"number": number})

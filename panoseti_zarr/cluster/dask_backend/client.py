@@ -52,7 +52,7 @@ class DaskExecutor(Executor):
     Parameters
     ----------
     find : callable
-        Returns where the scheduler is now; raises `TransientIOError` while there is none.
+        Returns where the scheduler is now; raises `TransientIOError` while it is missing.
     tell : callable, optional
         Takes ``cluster.worker_lost``, ``cluster.lost``, ``cluster.unreachable`` and
         ``cluster.connected``.

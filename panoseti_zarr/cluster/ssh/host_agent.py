@@ -62,7 +62,7 @@ def main() -> None:
 
 
 class _Lines:
-    """The lines of stdin, each waited for no longer than so many seconds."""
+    """The lines of stdin, each waited for no longer than this many seconds."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -46,7 +46,7 @@ _NOT_FOUND = frozenset({126, 127})
 
 
 class HostUnreachableError(TransientIOError):
-    """Nobody answers at the host for now, or the connection broke."""
+    """Nobody answers at the host at present, or the connection broke."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ _WINDOW_S = 10.0
 
 
 class OutputLines:
-    """Cuts text into lines, and hands so many of them on in each window of time.
+    """Cuts text into lines, and hands this many of them on in each window of time.
 
     Parameters
     ----------

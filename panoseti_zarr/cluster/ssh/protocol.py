@@ -1,6 +1,6 @@
 """What the two ends of an SSH connection say to each other: lines of JSON.
 
-The host says its versions, takes one order, and says what came of it; from then on each side
+The host says its versions, takes one order, and says its result; from then on each side
 gives a sign of life every `BEAT_S`. A host that hears nothing for `SILENCE_S` ends what it runs.
 """
 

@@ -30,7 +30,7 @@ class SchedulerAddress:
         self._opened.set()
 
     def close(self) -> None:
-        """Say that there is none any more."""
+        """Say that it is gone."""
         self.address = ""
         self._opened.clear()
         self._closed.set()

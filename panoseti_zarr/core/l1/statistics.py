@@ -2,7 +2,7 @@
 
 A *row* of a baseline is what one window (of one board) shares: ``window * n_boards + board``.
 Frames are arrays of shape (n_frames, n_pixels), their pixels row by row. A window that goes beyond
-the frames at hand is counted, and settled when the counts of all its parts are together.
+the given frames is counted, and settled when the counts of all its parts are together.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _FRAMES_TOGETHER = 1024
-"""What is made of so many images stays in the processor's cache."""
+"""What is made of this many images stays in the processor's cache."""
 
 
 @dataclass(frozen=True)

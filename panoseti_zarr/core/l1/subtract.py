@@ -82,7 +82,7 @@ def pulse_thresholds(pedestals: Floats, sigmas: Floats, n_sigmas: float) -> Ints
     Parameters
     ----------
     pedestals, sigmas : ndarray of float64, shape (n_rows, n_pixels)
-        Pedestals are multiples of 1/2; NaN where there is none.
+        Pedestals are multiples of 1/2; NaN where it is missing.
     n_sigmas : float
 
     Returns
@@ -116,7 +116,7 @@ def keep_pulses(
     thresholds : ndarray of int32, shape (n_rows, n_pixels)
         From `pulse_thresholds`.
     out : ndarray of float32, shape (n_frames, n_pixels)
-        Receives the residuals, and NaN where there is none.
+        Receives the residuals, and NaN where it is missing.
     """
     n_pixels = images.shape[1]
     for begin in range(0, len(images), _FRAMES_PER_STEP):

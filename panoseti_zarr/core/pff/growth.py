@@ -61,7 +61,7 @@ def count_certain_frames(is_good: Callable[[int], bool], n_headers: int, n_known
     Those before the last good header are. Where headers at the end are not good, it is looked
     for backwards in growing steps and then between two of them, so that gigabytes of reserved
     space cost few looks. That finds a good header, if not always the last one: broken headers in
-    the middle can make the count smaller for now, never too large.
+    the middle can make the count smaller at present, never too large.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def parse_line(line: bytes) -> list[BoardRecord] | None:
 
 
 def as_number(value: object) -> float | None:
-    """Return a field's value as a number; None where it is none, or float64 would alter it.
+    """Return a field's value as a number; None if it is not a number, or if float64 would alter it.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def as_number(value: object) -> float | None:
 
 
 def as_text(value: object) -> str | None:
-    """Return a field's value as text; None where there is none."""
+    """Return a field's value as text; None if it is missing."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     return one_line(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
@@ -182,7 +182,7 @@ class ColumnFinder:
             raise CorruptDataError(f"housekeeping with more than {MAX_FIELDS} fields")
 
     def columns(self) -> tuple[Column, ...]:
-        """Return the columns, by field; one that is always empty is none."""
+        """Return the columns, by field; without those that are always empty."""
         taken = {*FIXED_COLUMNS}
         columns = []
         for name in sorted(self._numbers | self._texts):

@@ -54,7 +54,7 @@ def times_and_quality(
     Returns
     -------
     timestamps : ndarray of int64, shape (n_frames,)
-        Nanoseconds since 1970-01-01 UTC; `TIME_MISSING_NS` where there is none.
+        Nanoseconds since 1970-01-01 UTC; `TIME_MISSING_NS` if it is missing.
     quality : ndarray of uint16, shape (n_frames,)
         Bits of `Quality`.
     """

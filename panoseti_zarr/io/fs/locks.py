@@ -35,7 +35,7 @@ def store_lock(directory: Path, name: str) -> Iterator[None]:
 
 
 def lock_directory(fd: int, name: str) -> None:
-    """Lock a store's own directory too, for the lock file can be deleted.
+    """Lock a store's own directory too, because the lock file can be deleted.
 
     Raises
     ------

@@ -80,7 +80,7 @@ def read_state(store: Path) -> L0State:
     CorruptDataError
         It is ours, but its root document is not whole.
     TransientIOError
-        It cannot be read for now.
+        It cannot be read at present.
     """
     try:
         with open(store / ZARR_JSON, "rb") as file:

@@ -176,7 +176,7 @@ def check_replaceable(path: Path) -> None:
     InputError
         When there is something else.
     TransientIOError
-        When it cannot be read for now.
+        When it cannot be read at present.
     """
     if os.path.lexists(path) and not is_l1_store(path):
         _check_readable(path)

@@ -65,7 +65,7 @@ def read_source(l1_path: Path) -> L1Source:
     Raises
     ------
     InputError
-        There is no store, or none of ours.
+        There is no store, or another kind of store.
     """
     try:
         with open(l1_path / ZARR_JSON, "rb") as file:

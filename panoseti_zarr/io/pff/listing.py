@@ -103,7 +103,7 @@ def list_run(
         Directories whose frame files are the run's too. Of two files of one name, a file and its
         copy, the longer one counts, the run's own where they are alike.
     only : StreamKey, optional
-        Look at the files of this stream alone; one that cannot be looked at for now is an error
+        Look at the files of this stream alone; one that cannot be looked at at present is an error
         then, and refused else.
 
     Raises
@@ -111,7 +111,7 @@ def list_run(
     InputError
         The directory is not there, is no directory, or may not be read.
     TransientIOError
-        It, or a file of ``only``, cannot be read for now.
+        It, or a file of ``only``, cannot be read at present.
     CorruptDataError
         Its name cannot safely become part of other names.
     """
@@ -156,7 +156,7 @@ def _names_in(directory: Path) -> list[str]:
 def _frame_file(
     directory: Path, name: str, only: StreamKey | None, refused: list[Refused]
 ) -> FrameFile | None:
-    """Take the identity of a frame file; None where it is none that is wanted, or is refused."""
+    """Take the identity of a frame file; None if it is not wanted, or rejected."""
     parsed = None
     try:
         parsed = _parse(name)

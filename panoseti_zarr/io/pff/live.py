@@ -99,7 +99,7 @@ class LiveRun:
         CorruptDataError
             Files that cannot be put in order.
         SourceChangedError, TransientIOError
-            A file is gone, or cannot be read for now.
+            A file is gone, or cannot be read at present.
         """
         check_order(listing, key)
         n_known = {entry.seqno: entry.n_frames for entry in committed}
@@ -207,7 +207,7 @@ def check_grown(listing: RunListing, key: StreamKey, sources: Sequence[SourceFil
     SourceChangedError
         One is gone, shrank or changed, or a new one is not behind them; or the run is gone.
     TransientIOError
-        The run cannot be read for now.
+        The run cannot be read at present.
     """
     now = {file.name.seqno: file for file in files_now(listing, key)}
     for source in sources:

@@ -30,7 +30,7 @@ def read_run_config(run: Path) -> dict[str, Any]:
     Raises
     ------
     TransientIOError
-        The directory or a file cannot be read for now.
+        The directory or a file cannot be read at present.
     """
     with declared_errors("reading the run's configuration"), os.scandir(run) as entries:
         names = sorted(entry.name for entry in entries if _is_config(entry))

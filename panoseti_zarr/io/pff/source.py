@@ -37,7 +37,7 @@ def measure_stream(listing: RunListing, key: StreamKey) -> MeasuredStream:
     CorruptDataError
         Files that cannot be put in order: two with one seqno, or one that was refused.
     SourceChangedError, TransientIOError
-        A file is gone, or cannot be read for now.
+        A file is gone, or cannot be read at present.
     """
     check_order(listing, key)
     sources: list[SourceFile] = []
@@ -103,7 +103,7 @@ def open_source(path: Path | str) -> Iterator[int]:
     SourceChangedError
         It is gone.
     TransientIOError
-        It cannot be opened or read for now, permission included.
+        It cannot be opened or read at present, permission included.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -134,7 +134,7 @@ def check_unchanged(listing: RunListing, key: StreamKey) -> None:
     SourceChangedError
         One is gone, new, or differs in inode, size, mtime or ctime; or the run is gone.
     TransientIOError
-        The run cannot be read for now.
+        The run cannot be read at present.
     """
     before, now = listing.streams.get(key, ()), files_now(listing, key)
     if before != now:

@@ -44,7 +44,7 @@ def open_pypff(
     Raises
     ------
     InputError
-        There is no store (yet), or what is there is none of ours.
+        There is no store (yet), or the directory holds something else.
     CorruptDataError
         Its root document is not whole.
 

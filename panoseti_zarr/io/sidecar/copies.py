@@ -103,7 +103,7 @@ def write_side_files(
     place : Path
         The directory; replaced where there is one of ours.
     about_table : dict
-        For the manifest: what became of ``hk.pff``.
+        For the manifest: the outcome for ``hk.pff``.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def write_side_files(
 
 
 def read_manifest(place: Path) -> dict[str, Any] | None:
-    """Return the manifest of a directory of copies; None where there is none of ours."""
+    """Return the manifest of a directory of copies; None if it is missing or not ours."""
     try:
         with open_directory(place) as fd:
             manifest_fd = os.open(MANIFEST, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)

@@ -42,7 +42,7 @@ ROWS_AT_ONCE = 8192
 """Records in memory."""
 
 BATCHES_A_GROUP = 4
-"""Of so many rows, in a row group of the table."""
+"""Of this many rows, in a row group of the table."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def write_table(
     table : Path
         Replaced where there is one.
     identity : dict
-        Of the source, for the table's metadata.
+        Of the source; a part of the table's metadata.
 
     Raises
     ------

@@ -43,7 +43,7 @@ def simulate_run(root: Path, plan: RunPlan, *, overwrite: bool = False) -> Path:
     Parameters
     ----------
     root : pathlib.Path
-        Where to make it; made where there is none.
+        Where to make it; made if missing.
     plan : RunPlan
     overwrite : bool
         Replace a run of that name, if it was simulated too. Without it an existing one is

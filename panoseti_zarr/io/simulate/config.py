@@ -37,7 +37,7 @@ def config_files(plan: RunPlan) -> dict[str, str]:
 
 
 def housekeeping(plan: RunPlan, after_start_s: int) -> str:
-    """Return what ``hk.pff`` gets so many seconds after the start of the run.
+    """Return what ``hk.pff`` gets some seconds after the start of the run.
 
     A JSON object a line, a blank line after each.
     """
@@ -64,7 +64,7 @@ def housekeeping(plan: RunPlan, after_start_s: int) -> str:
 
 
 def marker_text(plan: RunPlan, after_start_s: int) -> str:
-    """Return what a marker holds: local time, ISO, so many seconds after the start of the run."""
+    """Return what a marker holds: local time, ISO, some seconds after the start of the run."""
     time = plan.start.astimezone(_LOCAL_TIME) + timedelta(seconds=after_start_s)
     return time.strftime("%Y-%m-%dT%H:%M:%S")
 

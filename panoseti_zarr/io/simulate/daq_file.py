@@ -15,7 +15,7 @@ class DaqFile:
     Parameters
     ----------
     path : pathlib.Path
-        Appended to; made where there is none.
+        Appended to; made if missing.
     """
 
     def __init__(self, path: Path) -> None:

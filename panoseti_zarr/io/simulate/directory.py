@@ -52,7 +52,7 @@ def make_run_dirs(root: Path, plan: RunPlan, *, overwrite: bool) -> Path:
 
 
 def add_housekeeping(run_dir: Path, plan: RunPlan, after_start_s: int) -> None:
-    """Append to ``hk.pff`` what the boards said so many seconds after the start of the run."""
+    """Append to ``hk.pff`` what the boards said some seconds after the start of the run."""
     with (run_dir / "hk.pff").open("a") as file:
         file.write(housekeeping(plan, after_start_s))
 
@@ -66,7 +66,7 @@ def open_files(root: Path, plan: RunPlan, after_start_s: int) -> None:
 
 
 def write_marker(run_dir: Path, plan: RunPlan, name: str, after_start_s: int) -> None:
-    """Write a marker as it is written so many seconds after the start of the run."""
+    """Write a marker as it is written some seconds after the start of the run."""
     (run_dir / name).write_text(marker_text(plan, after_start_s))
 
 

@@ -77,7 +77,7 @@ def record_run(
     Parameters
     ----------
     root : pathlib.Path
-        Where to make it; made where there is none.
+        Where to make it; made if missing.
     plan : RunPlan
         Its ``start`` is in the names of the run alone: frame files are named by the time at
         which they are opened, frames stamped with the time at which they are due.
@@ -91,7 +91,7 @@ def record_run(
     clock : callable
         Gives the time, ns since 1970-01-01 UTC.
     sleep : callable
-        Lets so many seconds pass.
+        Lets this many seconds pass.
 
     Returns
     -------

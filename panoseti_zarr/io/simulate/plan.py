@@ -159,12 +159,12 @@ class RunPlan:
         return tuple(sorted({stream.module for stream in self.streams}))
 
     def time_text(self, after_start_s: float) -> str:
-        """Return a time as names have it, UTC, so many seconds after the start of the run."""
+        """Return a time as names have it, UTC, some seconds after the start of the run."""
         time = self.start.astimezone(UTC) + timedelta(seconds=after_start_s)
         return time.strftime("%Y-%m-%dT%H:%M:%SZ").replace(":", self.time_separator)
 
     def frame_file_name(self, key: StreamKey, seqno: int, after_start_s: float) -> str:
-        """Return the name of a frame file that was opened so many seconds after the start."""
+        """Return the name of a frame file that was opened some seconds after the start."""
         bytes_per_pixel = PRODUCTS[key.product].dtype.itemsize
         return (
             f"start_{self.time_text(after_start_s)}.dp_{key.product}.bpp_{bytes_per_pixel}."

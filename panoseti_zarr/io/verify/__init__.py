@@ -70,7 +70,7 @@ def verify_store(
     InputError
         When there is no L0 store, or no run directory.
     TransientIOError
-        When something cannot be read for now, or the store was written to meanwhile.
+        When something cannot be read at present, or the store was written to meanwhile.
     SourceChangedError
         When a frame file shrank while it was read.
     """

@@ -40,7 +40,7 @@ def list_store_files(store: Path) -> dict[str, int]:
     InputError
         When the store is gone.
     TransientIOError
-        When a directory cannot be listed for now.
+        When a directory cannot be listed at present.
     """
     sizes: dict[str, int] = {}
     folders = [store]

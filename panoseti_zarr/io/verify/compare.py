@@ -70,7 +70,7 @@ def compare_chunk(work: ChunkWork) -> Difference | None:
     Raises
     ------
     TransientIOError
-        When something cannot be read for now.
+        When something cannot be read at present.
     SourceChangedError
         When a frame file shrank while it was read.
     """

@@ -37,7 +37,7 @@ def read_root(store: Path) -> tuple[bytes, dict[str, Any]]:
     InputError
         When there is no L0 store.
     TransientIOError
-        When it cannot be read for now.
+        When it cannot be read at present.
     """
     try:
         content = (store / ROOT).read_bytes()

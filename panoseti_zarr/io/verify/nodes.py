@@ -201,5 +201,5 @@ def _has_checksum(codecs: object) -> bool:
 
 
 def _object(value: object) -> dict[str, Any]:
-    """Return a JSON object, or an empty one in place of what is none."""
+    """Return a JSON object, or an empty one instead of anything else."""
     return value if isinstance(value, dict) else {}

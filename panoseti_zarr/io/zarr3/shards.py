@@ -1,8 +1,8 @@
 """Write and read stored chunks piece by piece, so that no whole chunk need be in memory.
 
 A chunk with inner chunks (Zarr's ``sharding_indexed``, index at the end) is their encoded bytes
-one after another, then for each its offset and length (uint64, little-endian; all bits set where
-there is none), then the crc32c of these. A chunk without is one piece.
+one after another, then for each its offset and length (uint64, little-endian; all bits set for a
+missing one), then the crc32c of these. A chunk without is one piece.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class ChunkLayout:
         return self.n_pieces * self.piece_frames
 
     def run_frames(self, most_bytes: int) -> int:
-        """Return the frames of whole pieces that take about so many bytes; at least of one."""
+        """Return the frames of whole pieces that take about this many bytes; at least of one."""
         piece_bytes = math.prod(self.piece_shape) * self.dtype.itemsize
         return max(1, min(most_bytes // piece_bytes, self.n_pieces)) * self.piece_frames
 

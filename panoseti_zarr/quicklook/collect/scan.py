@@ -110,7 +110,7 @@ def walk(
 
 
 def pieces_of(stream: StoreView, ranges: list[Range], most: int) -> list[Range]:
-    """Return at most so many pieces of a stream, spread over some chunks."""
+    """Return at most this many pieces of a stream, spread over some chunks."""
     document = stream.documents["images"]
     frame_bytes = int(np.prod(document["shape"][1:])) * np.dtype(document["data_type"]).itemsize
     return choose_pieces(ranges, stream.piece_frames, frame_bytes, most)
@@ -159,7 +159,7 @@ def _span(stream: StoreView, *, regular: bool) -> TimeSpan | None:
 
 
 def _enough_times(stream: StoreView, ranges: list[Range]) -> list[Int64]:
-    """Return the times in so many of these chunks that there are some; without those missing."""
+    """Return the times in this many of these chunks that there are some; without those missing."""
     found: list[Int64] = []
     for start, stop in ranges:
         times = stream.read("timestamps", start, stop)

@@ -17,7 +17,7 @@ MOST_BYTES = 512_000_000
 
 
 def spread(n: int, most: int) -> list[int]:
-    """Return at most so many of ``n`` places, evenly spread, the first and the last among them.
+    """Return at most this many of ``n`` places, evenly spread, the first and the last among them.
 
     Examples
     --------

@@ -222,7 +222,7 @@ class TimelineBuilder:
         return np.bincount(bins, minlength=len(self._n_frames))
 
     def _placed(self, times_ns: Int64, held: Bools) -> Int64:
-        """Return the times, where there is none that of the frame before."""
+        """Return the times, with that of the frame before where it is missing."""
         last = np.maximum.accumulate(np.where(held, np.arange(len(held)), -1))
         placed = np.where(last >= 0, times_ns[last], self._last_ns)
         if len(placed):
