@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.needs import need
 from support.service_process import Station, environment, make_run, mark_finished
-from support.stores import chunk_digests, frame_files, snapshot
+from support.stores import chunk_digests, frame_files, overwrite, snapshot
 from support.waiting import PATIENCE_S
 
 from panoseti_zarr.io.simulate import StreamPlan
@@ -200,7 +200,7 @@ def test_one_broken_stream_does_not_stop_the_others(station):
     station.start()
     station.rescans()
     assert station.names("stream.") == []
-    file.write_bytes(whole)
+    overwrite(file, whole)
     station.wait_for("run.completed", n_quarantined=0)
     assert station.wait_for_status(lambda s: s["totals"]["n_done"] == 2)["exit_code"] == 0
 
@@ -397,6 +397,7 @@ def test_a_run_that_grows_is_left_alone(station):
     frame_bytes = len(whole) // 300
     file.write_bytes(whole[: 100 * frame_bytes])
     mark_finished(run)
+    station.write_config(settle_s=3)
     station.start()
     for n_frames in range(110, 310, 10):
         with file.open("ab") as grown:

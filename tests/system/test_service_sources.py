@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 from support.service_process import Station, make_run
-from support.stores import assert_same_store, chunk_digests, frame_files, ingest, snapshot
+from support.stores import (
+    assert_same_store,
+    chunk_digests,
+    frame_files,
+    ingest,
+    overwrite,
+    snapshot,
+)
 
 from panoseti_zarr.config import PffToZarrConfig
 from panoseti_zarr.io.simulate import StreamPlan
@@ -88,7 +95,7 @@ def test_files_that_grow_shrink_or_change_after_the_close(station):
     os.utime(frame_files(touched)[0])
     shrunk_whole = cut(frame_files(shrunk)[-1], 100_000)
     right = frame_files(rewritten)[1].read_bytes()
-    frame_files(rewritten)[1].write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    overwrite(frame_files(rewritten)[1], right[:-1] + bytes([right[-1] ^ 1]))
     arrive(first[0], first_whole)
     arrive(last[-1], last_whole)
     for run, reason in (
@@ -113,7 +120,7 @@ def test_files_that_grow_shrink_or_change_after_the_close(station):
 
     # The ways out: what was shrunk or rewritten is put back, what was cut is rebuilt.
     arrive(frame_files(shrunk)[-1], shrunk_whole)
-    frame_files(rewritten)[1].write_bytes(right)
+    overwrite(frame_files(rewritten)[1], right)
     assert station.command("retry", "--rebuild", cut_first.name).returncode == 0
     for run in (shrunk, rewritten, cut_first):
         station.wait_for("run.completed", run=run.name, n_quarantined=0, n_frames=N_FRAMES)
