@@ -185,7 +185,7 @@ MUTANTS = (*L0_MUTANTS, *L1_MUTANTS, *FOLLOW_MUTANTS)
 def run_tests(root: Path, tests: str) -> tuple[int, str]:
     """Run a selection against the package below a directory; return the code and the failure."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x", tests],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x", "-m", "", tests],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
