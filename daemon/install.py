@@ -45,7 +45,7 @@ def install(config_path: Path, tell: Tell) -> None:
     Parameters
     ----------
     config_path : Path
-        Where the unit finds its configuration; the example is installed if it is missing.
+        The unit's configuration file; an example is installed if there is no such file.
     tell : callable
         Takes a line for each thing that was done or is left to do.
 

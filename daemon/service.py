@@ -1,7 +1,7 @@
 """The service's loop: takes events, hands them to the state machine, carries out what it says.
 
 One thread has the state: it waits for events in a queue and never for a disk or a cluster.
-What may block runs in a lane or a job's own thread, and puts its result into the queue.
+Anything that may block runs in a serial thread or a job's own, and puts its result into the queue.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What runs in threads and child processes: ingests, comparisons, pictures, tables."""
+"""Jobs in threads and child processes: ingests, verifications, quick looks, sidecar files."""

@@ -1,4 +1,4 @@
-"""What lies beside the L1 stores, made by a process of its own: the ingest does not depend on it.
+"""Sidecar files of the L1 stores, made in a separate process on which no ingest depends.
 
 A night's ``hk.pff`` takes minutes and a library of its own to read; whatever becomes of that, the
 service and its jobs go on. One run at a time, in a lane; what could not be made is tried again

@@ -1,1 +1,1 @@
-"""What others read of the service, and what they ask of it: status, ledger, requests."""
+"""The service's interface to others: status document, ledger, requests."""

@@ -1,1 +1,1 @@
-"""What looks at the disk: notices, scans of roots and runs, mounts."""
+"""Looking at the disk: change notices, scans of roots and runs, mounts."""

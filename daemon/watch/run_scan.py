@@ -30,7 +30,7 @@ MAX_REFUSED = 50
 
 @dataclass(frozen=True)
 class RunScan:
-    """What a look at a run found; the fields are those of `RunScanned` in `messages`."""
+    """The result of a run scan; its fields are those of `RunScanned` in `events`."""
 
     digest: str = ""
     directory_mtime_ns: int = 0

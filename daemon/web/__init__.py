@@ -1,5 +1,5 @@
-"""The status page: a small web server on loopback, in a thread of its own, that only reads.
+"""The status page: a small read-only web server on loopback, in a thread of its own.
 
-``view`` and ``remedies`` say what is shown, ``board`` what of it is new to a reader, ``pages`` and
-``server`` hand it out, ``static/`` is what the browser loads.
+`presenter` and `remedies` decide what is shown, `versioned_view` what of it is new to a reader,
+`handlers` and `server` send it, and the browser loads ``static/`` through `assets`.
 """

@@ -13,7 +13,7 @@ _RETRYING = frozenset({"retrying", "l1_retrying"})
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do, and the command that does it; an empty one if nothing needs to be done."""
+    """Advice, and the command that carries it out; the command is empty if none is needed."""
 
     words: str
     command: str = ""
