@@ -104,5 +104,5 @@ def test_the_service_waits_for_a_cluster(others, tmp_path):
         others.start()
         station.wait_for("cluster.connected")
         station.wait_for("run.completed", run=run.name, n_quarantined=0)
-        assert station.status()["service"]["waits_for"] is None
+        station.wait_for_status(lambda s: s["service"]["waits_for"] is None)
         assert station.stop() == 0

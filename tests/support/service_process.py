@@ -214,6 +214,14 @@ class Station:
         words = [sys.executable, "-m", "panoseti_zarr", "verify", str(store), str(run)]
         return subprocess.run(words, env=environment(), timeout=PATIENCE_S, check=False).returncode
 
-    def states(self) -> dict[str, str]:
-        """Return the state of every stream."""
-        return {s["stream"]: s["state"] for r in self.status()["runs"] for s in r["streams"]}
+    def wait_for_states(self, **expected: str) -> None:
+        """Wait until every stream is in its expected state, or in that of ``others``."""
+        others = expected.pop("others", None)
+
+        def is_so(status: dict[str, Any]) -> Any:
+            streams = [s for run in status["runs"] for s in run["streams"]]
+            return bool(streams) and all(
+                s["state"] == expected.get(s["stream"], others) for s in streams
+            )
+
+        self.wait_for_status(is_so)

@@ -43,7 +43,7 @@ def test_a_run_is_ingested_once_its_markers_are_there(station):
     station.rescans()
     assert stores(station.l0) == []
     assert station.names("run.", "stream.") == ["run.discovered"]
-    (waiting,) = station.status()["runs"]
+    (waiting,) = station.wait_for_status(lambda status: status["runs"])["runs"]
     assert (waiting["state"], waiting["streams"]) == ("waiting", [])
     assert "no finished marker" in waiting["reason"]
 
@@ -83,8 +83,7 @@ def test_status_tells_before_during_and_after(station):
     make_run(station.data)
     station.start()
     station.wait_for("run.completed")
-    station.wait_for_status(lambda s: s["totals"]["n_done"] == 2)
-    during = station.status()
+    during = station.wait_for_status(lambda s: s["totals"]["n_done"] == 2)
     assert during["exit_code"] == 0
     assert during["service"]["up"]
     assert during["service"]["pid"] == station.pid
@@ -194,7 +193,7 @@ def test_one_broken_stream_does_not_stop_the_others(station):
     station.wait_for("run.completed", n_quarantined=1)
     status = station.wait_for_status(lambda s: s["totals"]["n_quarantined"] == 1)
     assert status["exit_code"] == 1
-    assert station.states() == {IMG: "done", PH: "quarantined"}
+    station.wait_for_states(**{IMG: "done", PH: "quarantined"})
     station.stop()
 
     station.start()
@@ -325,7 +324,7 @@ def test_names_that_could_do_harm_are_refused_and_the_service_stays_up(station, 
     assert len(station.find("run.refused")) == 4
     assert station.names("run.discovered") == ["run.discovered"]
     assert all(name.startswith(run.name) for name in stores(station.l0))
-    assert len(station.status()["roots"][0]["refused"]) == 4
+    station.wait_for_status(lambda s: len(s["roots"][0]["refused"]) == 4)
     assert station.command("status").returncode == 0
 
 
@@ -578,7 +577,7 @@ def test_an_unmounted_data_root_is_waited_for(station, mount):
     assert station.find("run.removed") == []
     (station.data / "stray.pffd").mkdir()
     station.rescans()
-    assert "another file system" in station.status()["roots"][0]["paused"]
+    station.wait_for_status(lambda s: "another file system" in s["roots"][0]["paused"])
     assert station.find("run.removed") == []
 
 
@@ -601,7 +600,7 @@ def test_nothing_is_written_into_a_bare_mount_point(station, mount):
     station.wait_for("queue.paused")
     station.rescans(6)
     assert os.listdir(station.l0) == []
-    assert set(station.states().values()) == {"done"}
+    station.wait_for_states(others="done")
     mount(station.l0)
     station.wait_for("run.completed", run=run.name)
 

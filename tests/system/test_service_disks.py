@@ -50,7 +50,8 @@ def test_a_full_disk(tmp_path):
         assert "No space left" in third["reason"]
         delays_s = [e["retry_in_s"] for e in station.find("stream.postponed")]
         assert delays_s[-3:] == [0.1, 0.2, 0.4]
-        (stream,) = station.status()["runs"][0]["streams"]
+        status = station.wait_for_status(lambda s: s["runs"][0]["streams"][0]["last_error"])
+        (stream,) = status["runs"][0]["streams"]
         assert stream["state"] in {"retrying", "ingesting"}
         assert "No space left" in stream["last_error"]
         remount(station.l0, "size=64m")
@@ -69,7 +70,8 @@ def test_a_disk_that_breaks(tmp_path, ext4, fault):
         getattr(ext4, fault)()
         assert "l0_dir cannot be" in station.wait_for("queue.paused")["reason"]
         station.wait_for("stream.postponed")
-        assert "l0_dir" in station.status()["queue"]["paused"]
+        status = station.wait_for_status(lambda s: s["queue"]["paused"])
+        assert "l0_dir" in status["queue"]["paused"]
         told = station.find("stream.committed")[-1]["n_frames"]
         assert told < 6_000
         n_events = len(station.events)
@@ -91,7 +93,7 @@ def test_a_disk_whose_writes_hang(tmp_path, ext4):
         with ext4.frozen():
             assert "gives no answer" in station.wait_for("queue.paused")["reason"]
             station.rescans()
-            status = station.status()
+            status = station.wait_for_status(lambda s: s["queue"]["paused"])
             assert status["service"]["up"]
             assert "gives no answer" in status["queue"]["paused"]
             assert status["runs"][0]["streams"][0]["state"] == "ingesting"
@@ -118,7 +120,7 @@ def test_a_data_root_that_hangs(tmp_path):
         assert (paused["root"], paused["reason"]) == (roots[0], "gives no answer")
         second = make_run(other, day=21)
         station.wait_for("run.completed", run=second.name, n_quarantined=0)
-        status = station.status()
+        status = station.wait_for_status(lambda s: [r["state"] for r in s["runs"]][1:] == ["done"])
         assert status["roots"][0]["paused"] == "gives no answer"
         assert [r["state"] for r in status["runs"]] == ["working", "done"]
         mirror.answer()
@@ -176,7 +178,7 @@ def test_a_full_state_directory(tmp_path):
         station.wait_for("service.ready")
         station.rescans()
         assert station.names("run.", "stream.", "l1.") == []
-        assert station.states() == {IMG: "done", PH: "quarantined"}
+        station.wait_for_states(**{IMG: "done", PH: "quarantined"})
         assert station.stop() == 0
 
 
@@ -200,6 +202,6 @@ def test_a_state_directory_that_makes_itself_read_only(tmp_path):
         station.start()
         station.wait_for("run.completed", run=second.name, n_quarantined=0)
         assert station.names("stream.committed", "l1.started") == []
-        assert set(station.states().values()) == {"done"}
+        station.wait_for_states(others="done")
         assert station.stop() == 0
     assert os.listdir(place) == []

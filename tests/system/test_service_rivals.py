@@ -125,8 +125,8 @@ def test_names_in_a_run_that_could_do_harm(tmp_path):
         lines = [e["reason"] for e in station.find("file.refused", run=run.name)]
         assert len(lines) == len(refused)
         assert all(line.isprintable() for line in lines)
-        assert station.states()[IMG] == "done"
-        assert len(station.status()["runs"][0]["warnings"]) == len(refused)
+        station.wait_for_states(**{IMG: "done"}, others="quarantined")
+        station.wait_for_status(lambda s: len(s["runs"][0]["warnings"]) == len(refused))
         assert station.stop() == 0
 
 
