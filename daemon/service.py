@@ -1,7 +1,7 @@
-"""The service's loop: takes events, hands them to the state machine, carries out what it says.
+"""The service's loop: takes events, hands them to the state machine, carries out instructions.
 
-One thread has the state: it waits for events in a queue and never for a disk or a cluster.
-Anything that may block runs in a serial thread or a job's own, and puts its result into the queue.
+One thread owns the state: it waits for events in the inbox and never for a disk or a cluster.
+Whatever may block runs in another thread, which posts what happened as an event.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from panoseti_zarr.cluster import ClusterEvent, Executor
+from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import Config, DaemonConfig, load_config
 from panoseti_zarr.daemon import log
 from panoseti_zarr.daemon.config_reload import merge
-from panoseti_zarr.daemon.jobs.context import JobContext, run_l1
+from panoseti_zarr.daemon.history import History
+from panoseti_zarr.daemon.jobs.context import JobContext
 from panoseti_zarr.daemon.jobs.executor_supervisor import ExecutorSupervisor
 from panoseti_zarr.daemon.jobs.l0 import run_append, run_ingest
+from panoseti_zarr.daemon.jobs.l1 import run_l1
 from panoseti_zarr.daemon.jobs.quicklook import Quicklooks
 from panoseti_zarr.daemon.jobs.sidecar import SidecarJob
 from panoseti_zarr.daemon.jobs.verify import run_verify
 from panoseti_zarr.daemon.log import get_logger, set_level
-from panoseti_zarr.daemon.report.publisher import LANE as RECORDS_LANE
+from panoseti_zarr.daemon.report.publisher import QUEUE as RECORDS
 from panoseti_zarr.daemon.report.publisher import StatusPublisher
 from panoseti_zarr.daemon.report.systemd import SystemdNotifier
 from panoseti_zarr.daemon.serial_threads import SerialThreads
@@ -38,27 +39,24 @@ from panoseti_zarr.daemon.status.ledger import Ledger
 from panoseti_zarr.daemon.status.requests import find_requests
 from panoseti_zarr.daemon.watch.inspector import FilesystemInspector
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
-from panoseti_zarr.errors import ConfigError
+from panoseti_zarr.errors import ConfigError, PanosetiZarrError
 
-TURN_S = 0.5
-"""The longest that the loop waits for an event, or takes in those that have come."""
-
-STOP_S = 40.0
-"""How long jobs may take to stop before they are abandoned: what they committed stays."""
+PASS_S = 0.5
+"""The longest that one pass of the loop waits for an event, or takes in those that came."""
 
 CLOSE_S = 25.0
-"""How long the cluster may take to close."""
+"""Seconds that the cluster may take to close."""
 
 WRITE_S = 10.0
-"""How long the last records may take to be written."""
+"""Seconds that the last records may take to be written."""
 
 
 Job = TypeVar("Job", do.StartIngest, do.StartAppend, do.StartL1, do.StartVerify)
 
 
 @dataclass(frozen=True)
-class Directories:
-    """What the service cannot do without: where it writes."""
+class ServicePaths:
+    """The directories into which the service writes."""
 
     l0_dir: Path
     l1_dir: Path
@@ -66,20 +64,20 @@ class Directories:
 
     @property
     def outputs(self) -> tuple[Path, Path]:
-        """Where the stores are."""
+        """The directories of the stores."""
         return self.l0_dir, self.l1_dir
 
 
 class Service:
-    """Runs until it is told to stop.
+    """Runs until it is stopped.
 
     Parameters
     ----------
     config : Config
-        With all directories of ``[daemon]`` set and there.
+        All directories of ``[daemon]`` are set and exist.
     config_path : Path or None
         Read again at SIGHUP.
-    places : Directories
+    paths : ServicePaths
     ledger : Ledger
     notifier : SystemdNotifier
     """
@@ -88,42 +86,33 @@ class Service:
         self,
         config: Config,
         config_path: Path | None,
-        places: Directories,
+        paths: ServicePaths,
         ledger: Ledger,
         notifier: SystemdNotifier,
     ) -> None:
         self._config = config
         self._config_path = config_path
-        self._places = places
+        self._paths = paths
         self._notifier = notifier
         self._log = get_logger()
-        self._inbox: SimpleQueue[m.Event | Callable[[], None]] = SimpleQueue()
+        self._inbox: SimpleQueue[m.Event] = SimpleQueue()
         post = self._inbox.put
-        self._lanes = SerialThreads()
+        self._threads = SerialThreads()
         self._state = ServiceStateMachine(machine_settings(config.daemon))
-        self._recordings = LiveRuns(config.daemon)
-        self._eyes = FilesystemInspector(self._recordings, places.outputs, self._lanes, post)
-        self._housekeeper = SidecarJob(
-            places.l1_dir, self._lanes, is_on=lambda: self._config.daemon.housekeeping
+        self._history = History(self._state)
+        self._live_runs = LiveRuns(config.daemon)
+        self._inspector = FilesystemInspector(self._live_runs, paths.outputs, self._threads, post)
+        self._sidecar = SidecarJob(
+            paths.l1_dir, self._threads, lambda: self._config.daemon.housekeeping, post
         )
-        self._recorder = StatusPublisher(
-            config, config_path, self._state, places.state_dir, ledger, self._lanes, notifier, post
+        self._publisher = StatusPublisher(
+            config, config_path, self._state, paths.state_dir, ledger, self._threads, notifier, post
         )
-        self._quicklooks = Quicklooks(
-            config, places.state_dir, say=lambda log: post(partial(self._say, log))
-        )
-        self._link = ExecutorSupervisor(
-            config,
-            self._lanes,
-            on_ready=lambda executor, n_slots: post(partial(self._ready, executor, n_slots)),
-            on_lost=lambda reason: post(partial(self._lost, reason)),
-            on_failed=lambda error: post(partial(self._fail, error)),
-            on_event=lambda event: post(partial(self._of_cluster, event)),
-        )
+        self._quicklooks = Quicklooks(config, paths.state_dir, post)
+        self._supervisor = ExecutorSupervisor(config, self._threads, post)
         self._executor: Executor | None = None
         self._stop = threading.Event()
         self._may_verify = threading.Event()
-        self._stop_by_s: float | None = None
         self._requests: set[Path] = set()
         self._error: Exception | None = None
         self._exit_code: int | None = None
@@ -136,73 +125,71 @@ class Service:
         Raises
         ------
         Exception
-            What ended the service before its time.
+            An error ended the service.
         """
         roots = tuple(str(root) for root in self._config.daemon.data_root)
         try:
-            self._handle(self._recorder.load(roots))
-            self._link.connect()
+            self._handle(self._publisher.ledger.load(roots))
+            self._supervisor.connect()
             while self._exit_code is None:
-                self._turn()
+                self._run_once()
         except Exception as error:  # noqa: BLE001 - the last boundary: close what is open
-            self._fail(error)
-        self._finish()
-        if self._error is not None:
-            raise self._error
+            self._error = error
+            self._exit_code = getattr(error, "exit_code", 1)
+            log.failed(error)
+            if not isinstance(error, PanosetiZarrError):
+                self._save_history(f"{type(error).__name__}: {error}")
+        self._shut_down()
+        failure = self._error or self._supervisor.error
+        if failure is not None:
+            raise failure
         return self._exit_code or 0
 
-    def ask_to_stop(self, reason: str) -> None:
-        """Ask the loop to end, from any thread or signal handler; a second time, at once."""
-        self._inbox.put(partial(self._begin_stop, reason))
+    def request_stop(self, reason: str) -> None:
+        """Stop, from any thread or signal handler; a second time, do not wait for jobs."""
+        self._inbox.put(m.StopRequested(time.monotonic(), reason))
 
-    def ask_to_reload(self) -> None:
-        """Ask the loop to read the configuration again, from any thread or signal handler."""
-        self._inbox.put(self._reload)
+    def request_reload(self) -> None:
+        """Read the configuration again, from any thread or signal handler."""
+        self._inbox.put(m.ReloadRequested(time.monotonic()))
 
-    def _turn(self) -> None:
-        """Handle what has come, or the passing of time."""
+    def _run_once(self) -> None:
+        """Handle the events that came, or the passing of time; then publish what is due."""
         now_s = time.monotonic()
         due_s = self._state.next_due_s(now_s)
-        due_s = min(self._recorder.next_due_s(), now_s + TURN_S if due_s is None else due_s)
-        wait_s = min(TURN_S, max(0.0, due_s - now_s))
+        due_s = min(self._publisher.next_due_s(), now_s + PASS_S if due_s is None else due_s)
+        wait_s = min(PASS_S, max(0.0, due_s - now_s))
         try:
-            self._take(self._inbox.get(timeout=wait_s))
-            until_s = time.monotonic() + TURN_S
+            self._handle(self._inbox.get(timeout=wait_s))
+            until_s = time.monotonic() + PASS_S
             while time.monotonic() < until_s:
-                self._take(self._inbox.get_nowait())
+                self._handle(self._inbox.get_nowait())
         except Empty:
             self._handle(m.Tick(time.monotonic()))
-        if self._stop_by_s is None:
-            self._take_requests()
-        self._recorder.turn()
-        if self._stop_by_s is not None and time.monotonic() > self._stop_by_s:
-            self.has_abandoned = True
-            self._exit_code = 0
-
-    def _take(self, item: m.Event | Callable[[], None]) -> None:
-        if callable(item):
-            item()
-        else:
-            self._handle(item)
+        self._process_requests()
+        self._publisher.run_due()
 
     def _handle(self, event: m.Event) -> None:
-        if isinstance(event, m.ChangeHint):
-            self._eyes.taken(event)
+        match event:
+            case m.ChangeHint():
+                self._inspector.acknowledge(event)
+            case m.Connected(_, n_slots, n_workers):
+                # While the cluster is made again, keep the previous one.
+                self._executor = self._supervisor.executor or self._executor
+                if self._executor is not None:
+                    self._publisher.on_connected(self._executor, n_slots, n_workers)
+            case m.Disconnected():
+                self._publisher.on_disconnected()
+        self._history.record(event)
         for instruction in self._state.handle(event):
-            self._carry_out(instruction)
-        if isinstance(event, m.RootScanned):
-            self._eyes.follow_up(event)
-        elif isinstance(event, m.L1Ended) and event.is_changed:
-            self._quicklooks.ask(event.run, event.stream)
-        elif getattr(event, "outcome", None) is m.Outcome.FAILED:
-            self._link.check()
+            self._execute(instruction)
 
-    def _carry_out(self, instruction: do.Instruction) -> None:
+    def _execute(self, instruction: do.Instruction) -> None:  # noqa: PLR0912 - one case each
         match instruction:
             case do.Log():
-                self._say(instruction)
+                self._log_event(instruction)
             case do.SaveRun(run):
-                self._recorder.save(run)
+                self._publisher.save(run)
             case do.StartIngest():
                 self._start_job(run_ingest, instruction)
             case do.StartAppend():
@@ -213,126 +200,103 @@ class Service:
                 self._start_job(run_verify, instruction)
             case do.PauseVerify(is_held):
                 (self._may_verify.clear if is_held else self._may_verify.set)()
-            case do.MakeHousekeeping():
-                self._housekeeper.want(instruction)
+            case do.MakeQuicklook(run, stream):
+                self._quicklooks.enqueue(run, stream)
+            case do.MakeSidecar(target):
+                self._sidecar.enqueue(target)
+            case do.CheckCluster():
+                self._supervisor.check()
+            case do.ReportReady():
+                self._notifier.ready()
+            case do.ReadConfig():
+                self._read_config()
+            case do.DeleteRequest(request):
+                self._publisher.ledger.delete_when_saved(Path(request))
             case do.StopJobs():
                 self._stop.set()
+                self._sidecar.close()
+                self._notifier.stopping()
             case do.AbandonTasks():
-                self._leave_tasks()
-            case do.Exit(code):
-                self._exit_code = code
+                self._abandon_tasks()
+            case do.SaveHistory():
+                self._save_history("a job violated an invariant")
+            case do.Exit(code, has_abandoned):
+                self._exit_code, self.has_abandoned = code, has_abandoned
             case _:
-                self._eyes.look(instruction)
+                self._inspector.execute(instruction)
 
-    def _say(self, log: do.Log) -> None:
+    def _log_event(self, log: do.Log) -> None:
         names = {"run": log.run, "stream": log.stream}
         bound = {key: name for key, name in names.items() if name is not None}
         getattr(self._log, log.level)(log.event, **bound, **log.fields)
-        self._recorder.said(log)
+        self._publisher.on_log(log)
 
     def _start_job(self, run: Callable[[Job, JobContext], None], job: Job) -> None:
         assert self._executor is not None  # noqa: S101 - no job starts before `Connected`
-        workshop = JobContext(
+        context = JobContext(
             self._config,
-            *self._places.outputs,
+            *self._paths.outputs,
             self._executor,
             self._stop,
             self._inbox.put,
-            self._recordings,
+            self._live_runs,
             self._may_verify,
         )
-        name = f"{job.run} {job.stream}"
-        threading.Thread(target=run, args=(job, workshop), name=name, daemon=True).start()
+        name = f"{job.target.run} {job.target.stream}"
+        threading.Thread(target=run, args=(job, context), name=name, daemon=True).start()
 
-    def _leave_tasks(self) -> None:
-        """End the jobs under way, as far as they do not hang; later ones find free threads."""
+    def _abandon_tasks(self) -> None:
+        """Stop the jobs under way, unless they hang; later ones find free threads."""
         self._stop.set()
         self._stop = threading.Event()
         if self._executor is not None:
             self._executor.renew()
 
-    def _ready(self, executor: Executor, n_slots: int) -> None:
-        self._executor = executor
-        self._recorder.waits_for = ""
-        self._recorder.cluster_silent_s = executor.silent_s
-        self._recorder.page.dashboard_url = executor.dashboard_url
-        self._recorder.connected(n_slots, executor.n_workers)
-        self._handle(m.Connected(time.monotonic(), n_slots))
-        if self._recorder.phase == "starting":
-            self._recorder.phase = "running"
-            self._notifier.ready()
-
-    def _lost(self, reason: str) -> None:
-        self._recorder.waits_for = reason
-        self._recorder.connected(0, 0)
-        self._handle(m.Disconnected(time.monotonic(), reason))
-
-    def _of_cluster(self, event: ClusterEvent) -> None:
-        if event.name == "cluster.unreachable":
-            self._recorder.waits_for = event.fields["reason"]
-        self._say(do.Log(event.name, event.level, fields=event.fields))
-
-    def _fail(self, error: Exception) -> None:
-        """Note what ends the service before its time: not of its own making, or a mistake."""
-        self._error = error
-        self._exit_code = getattr(error, "exit_code", 1)
-        log.failed(error)
-
-    def _take_requests(self) -> None:
-        """Take what people asked for; of runs that are not known yet, once all roots are."""
-        requests = find_requests(self._places.state_dir)
-        are_known = all(root.scanned_s is not None for root in self._state.roots.values())
-        for request in requests:
-            if request.path in self._requests:
+    def _process_requests(self) -> None:
+        """Post the request files that are new."""
+        requests = find_requests(self._paths.state_dir)
+        for path, request in requests.items():
+            if path in self._requests:
                 continue
-            if request.problem:
-                fields = {"request": request.path.name, "reason": request.problem}
-                self._say(do.Log("request.refused", "warning", fields=fields))
-            elif are_known or request.run in self._state.runs:
-                self._handle(m.RetryRequested(time.monotonic(), request.run, request.rebuild))
+            now_s = time.monotonic()
+            if isinstance(request, str):
+                self._handle(m.RequestRejected(now_s, str(path), request))
             else:
-                continue
-            self._recorder.forget(request.path)
-        self._requests = {request.path for request in requests}
+                self._handle(m.RetryRequested(now_s, request.run, request.rebuild, str(path)))
+        self._requests = set(requests)
 
-    def _reload(self) -> None:
+    def _read_config(self) -> None:
         try:
             new = load_config(self._config_path)
         except ConfigError as error:
-            self._say(do.Log("config.refused", "error", fields={"reason": str(error)}))
+            self._inbox.put(m.ConfigRejected(time.monotonic(), str(error)))
             return
         self._config, changed, needs_restart = merge(self._config, new)
         set_level(self._config.logging.level)
-        self._recorder.progress.every_s = self._config.logging.progress_s
-        self._recordings.settings = self._config.daemon
+        self._publisher.progress.every_s = self._config.logging.progress_s
+        self._live_runs.settings = self._config.daemon
         settings = machine_settings(self._config.daemon)
-        self._handle(m.Reconfigured(time.monotonic(), settings))
-        fields = {"changed": changed, "needs_restart": needs_restart}
-        self._say(do.Log("config.reloaded", "info", fields=fields))
+        self._inbox.put(m.Reconfigured(time.monotonic(), settings, changed, needs_restart))
 
-    def _begin_stop(self, reason: str) -> None:
-        is_second = self._stop_by_s is not None
-        self._stop_by_s = time.monotonic() + (0.0 if is_second else STOP_S)
-        if is_second:
-            return
-        self._recorder.phase = "stopping"
-        self._housekeeper.close()
-        self._notifier.stopping()
-        self._say(do.Log("service.stopping", "info", fields={"reason": reason}))
-        self._handle(m.StopRequested(time.monotonic()))
+    def _save_history(self, reason: str) -> None:
+        try:
+            path = self._history.save(self._paths.state_dir, reason)
+        except OSError as error:
+            self._log.error("history.failed", reason=str(error))
+        else:
+            self._log.error("history.saved", path=str(path))
 
-    def _finish(self) -> None:
-        """Close what is open, each within its time."""
+    def _shut_down(self) -> None:
+        """Close everything, each part within its time."""
         self._stop.set()
-        self._housekeeper.close()
+        self._sidecar.close()
         n_abandoned = len(self._state.backlog.running) if self.has_abandoned else 0
-        self._eyes.close()
+        self._inspector.close()
         self._quicklooks.close()
-        is_closed = self._link.close(1.0 if self.has_abandoned else CLOSE_S)
-        self._recorder.close()
-        self.has_abandoned = (
-            not self._lanes.close(RECORDS_LANE, WRITE_S) or self.has_abandoned or not is_closed
-        )
+        is_closed = self._supervisor.close(1.0 if self.has_abandoned else CLOSE_S)
+        self._publisher.close()
+        is_written = self._threads.close(RECORDS, WRITE_S)
+        self.has_abandoned = self.has_abandoned or not (is_closed and is_written)
         self._log.info("service.stopped", exit_code=self._exit_code, n_abandoned=n_abandoned)
 
 

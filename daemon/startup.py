@@ -56,7 +56,7 @@ def serve(argument: Path | None) -> int:
     """
     from panoseti_zarr.daemon import log  # noqa: PLC0415 - so that other commands start fast
     from panoseti_zarr.daemon.report.systemd import SystemdNotifier  # noqa: PLC0415
-    from panoseti_zarr.daemon.service import Directories, Service  # noqa: PLC0415
+    from panoseti_zarr.daemon.service import Service, ServicePaths  # noqa: PLC0415
 
     # Until the loop takes it: nothing was begun yet.
     signal.signal(signal.SIGTERM, _leave)
@@ -90,8 +90,8 @@ def serve(argument: Path | None) -> int:
         )
         for note in ineffective_keys(config):
             logger.info("config.noted", note=note)
-        places = Directories(l0_dir, l1_dir, state_dir)
-        service = Service(config, path, places, ledger, notifier)
+        paths = ServicePaths(l0_dir, l1_dir, state_dir)
+        service = Service(config, path, paths, ledger, notifier)
         _install_signals(service)
         code = service.run()
     if service.has_abandoned:
@@ -175,5 +175,5 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _install_signals(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, _: service.ask_to_stop(signal.Signals(n).name))
-    signal.signal(signal.SIGHUP, lambda *_: service.ask_to_reload())
+        signal.signal(number, lambda n, _: service.request_stop(signal.Signals(n).name))
+    signal.signal(signal.SIGHUP, lambda *_: service.request_reload())

@@ -161,6 +161,20 @@ class StreamKey:
         """Give the form used in logs and messages: ``dp_img16.module_3``."""
         return f"dp_{self.product}.module_{self.module}"
 
+    @classmethod
+    def parse(cls, text: str) -> StreamKey:
+        """Return the stream of a name such as ``dp_img16.module_3``.
+
+        Raises
+        ------
+        ValueError
+            It is not such a name.
+        """
+        product, separator, module = text.removeprefix("dp_").partition(".module_")
+        if not separator:
+            raise ValueError(f"not the name of a stream: {text}")
+        return cls(product, int(module))
+
 
 @dataclass(frozen=True)
 class Identity:

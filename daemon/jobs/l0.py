@@ -1,4 +1,4 @@
-"""The L0 jobs: a stream to its L0 store, whole or as far as it is recorded; each in a thread."""
+"""L0 jobs: append a stream that is recorded, or append and close one. Each runs in a thread."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from panoseti_zarr.daemon.jobs.context import (
-    JobContext,
-    Tell,
-    check_device,
-    classify_error,
-    parse_stream,
-)
+from panoseti_zarr.daemon.jobs.context import JobContext, Post, check_device, classify_error
 from panoseti_zarr.daemon.state.events import AppendEnded, Committed, Event, IngestEnded, Outcome
-from panoseti_zarr.daemon.state.instructions import StartAppend, StartIngest
+from panoseti_zarr.daemon.state.instructions import JobTarget, StartAppend, StartIngest
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.daemon.watch.run_scan import stream_digest
@@ -29,31 +23,32 @@ from panoseti_zarr.pipeline.ingest import ingest_stream
 
 
 class _StreamGoneError(Exception):
-    """There is no stream any more to make a store of."""
+    """The frame files of the stream are gone."""
 
 
-def run_ingest(job: StartIngest, workshop: JobContext) -> None:
-    """Append a stream to its L0 store and close it; tell how it ended."""
+def run_ingest(job: StartIngest, context: JobContext) -> None:
+    """Append a stream to its L0 store and close it, and post how the job ended."""
     started_s = time.monotonic()
+    target = job.target
 
     def ingest(listing: RunListing, key: StreamKey) -> IngestEnded:
         if stream_digest(listing, key) != job.digest:
-            return IngestEnded(time.monotonic(), job.run, job.stream, Outcome.CHANGED)
+            return IngestEnded(time.monotonic(), target.run, target.stream, Outcome.CHANGED)
         result = ingest_stream(
             listing,
             key,
-            workshop.l0_dir,
-            workshop.config.pff_to_zarr,
-            workshop.executor,
-            on_commit=partial(_tell_commit, workshop.tell, job),
-            stop=workshop.stop,
+            context.l0_dir,
+            context.config.pff_to_zarr,
+            context.executor,
+            on_commit=partial(_post_commit, context.post, target),
+            stop=context.stop,
             rebuild=job.rebuild,
-            growing=workshop.recordings.of(job.run),
+            growing=context.live_runs.get(target.run),
         )
         return IngestEnded(
             time.monotonic(),
-            job.run,
-            job.stream,
+            target.run,
+            target.stream,
             Outcome.DONE,
             is_changed=result.changed,
             n_frames=result.n_frames,
@@ -64,74 +59,74 @@ def run_ingest(job: StartIngest, workshop: JobContext) -> None:
             gaps=result.gaps,
         )
 
-    _work_on_stream(job, workshop, ingest, IngestEnded)
+    _work_on_stream(target, context, ingest, IngestEnded)
 
 
-def run_append(job: StartAppend, workshop: JobContext) -> None:
-    """Append what an open stream has; tell how it ended."""
+def run_append(job: StartAppend, context: JobContext) -> None:
+    """Append what an open stream has so far, and post how the job ended."""
+    target = job.target
 
     def follow(listing: RunListing, key: StreamKey) -> AppendEnded:
         order = Order(
             listing,
             key,
-            workshop.config.pff_to_zarr,
-            workshop.executor,
-            partial(_tell_commit, workshop.tell, job),
-            workshop.stop,
+            context.config.pff_to_zarr,
+            context.executor,
+            partial(_post_commit, context.post, target),
+            context.stop,
         )
-        growing = workshop.recordings.of(job.run)
-        result = follow_stream(order, workshop.l0_dir, growing, with_tail=job.with_tail)
+        growing = context.live_runs.get(target.run)
+        result = follow_stream(order, context.l0_dir, growing, with_tail=job.with_tail)
         return AppendEnded(
             time.monotonic(),
-            job.run,
-            job.stream,
+            target.run,
+            target.stream,
             Outcome.DONE,
             n_rest=result.n_rest,
             next_chunk_bytes=result.next_chunk_bytes,
         )
 
-    _work_on_stream(job, workshop, follow, AppendEnded)
+    _work_on_stream(target, context, follow, AppendEnded)
 
 
 def _work_on_stream(
-    job: StartIngest | StartAppend,
-    workshop: JobContext,
+    target: JobTarget,
+    context: JobContext,
     work: Callable[[RunListing, StreamKey], Event],
     ended: type[IngestEnded] | type[AppendEnded],
 ) -> None:
-    """Do an L0 job's work on the files of its stream as they are, and tell how it ended.
+    """Do an L0 job's work on the current files of its stream, and post how the job ended.
 
     Parameters
     ----------
-    job : StartIngest or StartAppend
-    workshop : JobContext
+    target : JobTarget
+    context : JobContext
     work : callable
-        Takes the listing and the stream, and returns the event that tells its end.
+        Takes the listing and the stream, and returns the event that reports its end.
     ended : type
-        Of that event, for where the work did not come to its end.
+        The type of that event, for jobs that fail.
     """
-    key = parse_stream(job.stream)
     try:
-        check_device(workshop.l0_dir, job.l0_device, "l0_dir")
-        event = work(_list_inside(Path(job.root), job.run, key, workshop.recordings), key)
+        check_device(context.l0_dir, target.output_device, "l0_dir")
+        event = work(_list_inside(target, context.live_runs), target.key)
     except _StreamGoneError:
-        event = ended(time.monotonic(), job.run, job.stream, Outcome.MISSING)
-    except BaseException as error:  # noqa: BLE001 - the task boundary: it must be reported
-        outcome, reason = classify_error(error, workshop.stop)
-        if outcome is Outcome.CORRUPT:
-            outcome, reason = _reclassify_if_unmounted(job, reason)
-        event = ended(time.monotonic(), job.run, job.stream, outcome, reason)
-    workshop.tell(event)
+        event = ended(time.monotonic(), target.run, target.stream, Outcome.MISSING)
+    except BaseException as error:  # noqa: BLE001 - a job's boundary: every end is reported
+        outcome, reason = classify_error(error, context.stop)
+        if outcome in {Outcome.CORRUPT, Outcome.UNEXPECTED}:
+            outcome, reason = _reclassify_if_unmounted(target, outcome, reason)
+        event = ended(time.monotonic(), target.run, target.stream, outcome, reason)
+    context.post(event)
 
 
-def _tell_commit(tell: Tell, job: StartIngest | StartAppend, commit: Commit) -> None:
-    """Tell of a commit, and how long after its last frame it came."""
+def _post_commit(post: Post, target: JobTarget, commit: Commit) -> None:
+    """Post a commit, with the time since its last frame was recorded."""
     is_timed = commit.last_time_ns != TIME_MISSING_NS
-    tell(
+    post(
         Committed(
             time.monotonic(),
-            job.run,
-            job.stream,
+            target.run,
+            target.stream,
             commit.n_frames,
             commit.n_new_frames,
             commit.n_bytes,
@@ -141,33 +136,35 @@ def _tell_commit(tell: Tell, job: StartIngest | StartAppend, commit: Commit) -> 
     )
 
 
-def _list_inside(root: Path, run: str, key: StreamKey, recordings: LiveRuns) -> RunListing:
-    """List a run, wherever its frame files lie in its data root.
+def _list_inside(target: JobTarget, live_runs: LiveRuns) -> RunListing:
+    """List a stream's frame files, wherever they are in its data root.
 
     Raises
     ------
     _StreamGoneError
         The run, or the stream in it, is gone.
     """
-    path = root / run
+    root, path = Path(target.root), target.run_path
     if not path.is_dir():
         raise _StreamGoneError
     if not is_inside(path, root):
         raise CorruptDataError("leads out of the data root", path=str(path))
-    listing = list_run(path, recordings.directories(root, run), only=key)
-    if key not in listing.keys:
+    listing = list_run(path, live_runs.directories(root, target.run), only=target.key)
+    if target.key not in listing.keys:
         raise _StreamGoneError
     return listing
 
 
-def _reclassify_if_unmounted(job: StartIngest | StartAppend, reason: str) -> tuple[Outcome, str]:
-    """Do not blame the data for a root that was unmounted, or a run that was removed."""
+def _reclassify_if_unmounted(
+    target: JobTarget, outcome: Outcome, reason: str
+) -> tuple[Outcome, str]:
+    """Do not blame the data where a root was unmounted, or a run was removed."""
     try:
-        check_device(Path(job.root), job.root_device, "the data root")
-        is_there = _has_files(Path(job.root) / job.run)
+        check_device(Path(target.root), target.root_device, "the data root")
+        is_there = _has_files(target.run_path)
     except (OSError, TransientIOError) as error:
         return Outcome.FAILED, f"the data root is not as it was: {error}"
-    return (Outcome.CORRUPT, reason) if is_there else (Outcome.MISSING, reason)
+    return (outcome, reason) if is_there else (Outcome.MISSING, reason)
 
 
 def _has_files(path: Path) -> bool:

@@ -1,7 +1,7 @@
-"""A picture of each stream that closed, made beside all else by short-lived processes.
+"""Draws the quick-look of each new L1 store, in short-lived processes of low priority.
 
-One at a time, of low priority, each with a time limit. One that fails is a line in the log and
-nothing else; what waits when the service ends is not made.
+One at a time, each with a time limit. A quick-look that fails is logged and has no other
+effect; those that wait when the service ends are not drawn.
 """
 
 from __future__ import annotations
@@ -9,56 +9,54 @@ from __future__ import annotations
 import importlib.util
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.core.pff.names import store_name
 from panoseti_zarr.daemon.jobs.child_process import Child
-from panoseti_zarr.daemon.jobs.context import parse_stream
-from panoseti_zarr.daemon.state.instructions import Log
+from panoseti_zarr.daemon.jobs.context import Post
+from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.state.events import QuicklookEnded
 from panoseti_zarr.errors import one_line
+from panoseti_zarr.model import StreamKey
 from panoseti_zarr.quicklook import NO_MATPLOTLIB, picture_name
 
 TIMEOUT_S = 600.0
-"""A picture that takes longer is given up."""
+"""Seconds after which a quick-look is given up."""
 
 _END_S = 1.0
 _SHOWN_CHARS = 500
 
-Say = Callable[[Log], None]
-
 
 class Quicklooks:
-    """Makes pictures in a thread of its own.
+    """Draws quick-looks in a thread of its own, and posts `QuicklookEnded` for each.
 
     Parameters
     ----------
     config : Config
         With the directories of ``[daemon]``.
     state_dir : Path
-    say : callable
-        Takes what is to be logged, from that thread.
+    post : callable
+        Takes events, from any thread.
     """
 
-    def __init__(self, config: Config, state_dir: Path, say: Say) -> None:
+    def __init__(self, config: Config, state_dir: Path, post: Post) -> None:
         self._stores = config.daemon.l0_dir, config.daemon.l1_dir
         self._directory = config.quicklook.directory(state_dir)
         # Where the service may write: matplotlib keeps a list of fonts, which takes long to make.
         self._child = Child({"MPLCONFIGDIR": str(state_dir / "matplotlib")})
-        self._say = say
+        self._post = post
         self._queue: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: set[tuple[str, str]] = set()
         self._thread: threading.Thread | None = None
         if self._directory and importlib.util.find_spec("matplotlib") is None:
             self._directory = None
-            say(Log("quicklook.unavailable", "info", fields={"reason": NO_MATPLOTLIB}))
+            get_logger().info("quicklook.unavailable", reason=NO_MATPLOTLIB)
 
-    def ask(self, run: str, stream: str) -> None:
-        """Make the picture of a stream, after those that wait; returns at once."""
+    def enqueue(self, run: str, stream: str) -> None:
+        """Draw the quick-look of a stream, after those that wait; returns at once."""
         if self._directory is None:
             return
         if self._thread is None:
@@ -71,7 +69,7 @@ class Quicklooks:
         self._queue.put((run, stream))
 
     def close(self) -> None:
-        """End what is under way; what waits is not made."""
+        """Stop the process under way; those that wait are not started."""
         self._child.close()
         self._queue.put(None)
         if self._thread is not None:
@@ -89,18 +87,20 @@ class Quicklooks:
             if made is None:
                 return
             path, problem = made
-            if problem:
-                fields: dict[str, Any] = {"reason": one_line(problem)[:_SHOWN_CHARS]}
-                self._say(Log("quicklook.failed", "warning", *asked, fields))
-            else:
-                seconds = round(time.monotonic() - started_s, 3)
-                fields = {"path": str(path), "seconds": seconds}
-                self._say(Log("quicklook.made", "info", *asked, fields))
+            self._post(
+                QuicklookEnded(
+                    time.monotonic(),
+                    *asked,
+                    path=str(path),
+                    seconds=round(time.monotonic() - started_s, 3),
+                    problem=one_line(problem)[:_SHOWN_CHARS],
+                )
+            )
 
     def _make(self, run: str, stream: str) -> tuple[Path, str] | None:
         """Make a picture; return its path, and what went wrong or nothing; None at the end."""
         l0_dir, l1_dir = (directory or Path() for directory in self._stores)
-        store = l0_dir / store_name(run, parse_stream(stream))
+        store = l0_dir / store_name(run, StreamKey.parse(stream))
         path = (self._directory or Path()) / picture_name(store)
         words = ("quicklook", str(store), str(path), "--l1", str(l1_dir))
         ended = self._child.run(words, TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""Sidecar files of the L1 stores, made in a separate process on which no ingest depends.
+"""Makes the sidecar files of the L1 stores, in a separate process that no ingest depends on.
 
-A night's ``hk.pff`` takes minutes and a library of its own to read; whatever becomes of that, the
-service and its jobs go on. One run at a time, in a lane; what could not be made is tried again
-when the run is listed again.
+A night's ``hk.pff`` takes minutes and a library of its own to read; whatever happens there, the
+service and its jobs go on. One run at a time; what could not be made is tried again when the run
+is listed again.
 """
 
 from __future__ import annotations
@@ -16,81 +16,92 @@ from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.daemon.jobs.child_process import Child
-from panoseti_zarr.daemon.jobs.context import check_device
+from panoseti_zarr.daemon.jobs.context import Post, check_device
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.serial_threads import SerialThreads
-from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
+from panoseti_zarr.daemon.state.events import SidecarEnded
+from panoseti_zarr.daemon.state.instructions import JobTarget
 from panoseti_zarr.daemon.watch.paths import is_inside
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
 from panoseti_zarr.pipeline.sidecar import NEEDS_PYARROW, is_housekeeping_made
 
-LANE = "housekeeping"
+QUEUE = "sidecar"
+"""The queue of `SerialThreads` in which it works."""
 
 MOST_S = 4 * 3600.0
-"""How long the process may take."""
+"""Seconds that the process may take."""
 
 _SHOWN_CHARS = 500
 
 
 class SidecarJob:
-    """Has tables and copies made, in its lane.
+    """Has sidecar files made, and posts `SidecarEnded` where there was something to do.
 
     Parameters
     ----------
     l1_dir : Path
-        Where they lie.
-    lanes : SerialThreads
+        The directory that holds them.
+    threads : SerialThreads
     is_on : callable
-        Says whether the configuration, as it is now, asks for it.
+        Whether the current configuration asks for it.
+    post : callable
+        Takes events, from any thread.
     """
 
-    def __init__(self, l1_dir: Path, lanes: SerialThreads, is_on: Callable[[], bool]) -> None:
+    def __init__(
+        self, l1_dir: Path, threads: SerialThreads, is_on: Callable[[], bool], post: Post
+    ) -> None:
         self._l1_dir = l1_dir
-        self._lanes = lanes
+        self._threads = threads
         self._is_on = is_on
+        self._post = post
         self._child = Child()
-        self._has_said_pyarrow = False
+        self._has_reported_pyarrow = False
 
-    def want(self, wanted: MakeHousekeeping) -> None:
-        """Make them of a run after those that wait, unless they are there."""
+    def enqueue(self, target: JobTarget) -> None:
+        """Make the files of a run after those that wait, unless they exist."""
         if self._is_on():
-            self._lanes.submit(LANE, partial(self._make, wanted))
+            self._threads.submit(QUEUE, partial(self._make, target))
 
     def close(self) -> None:
-        """End what is under way, and begin nothing more."""
+        """Stop the process under way, and start no more."""
         self._child.close()
 
-    def _make(self, wanted: MakeHousekeeping) -> None:
+    def _make(self, target: JobTarget) -> None:
         if self._child.is_closed:
             return
         started_s = time.monotonic()
+        made, problem = None, ""
         try:
-            document = self._make_if_missing(wanted)
+            document = self._make_if_missing(target)
         except (PanosetiZarrError, OSError) as error:
-            self._failed(wanted.run, str(error))
-        except Exception as error:  # noqa: BLE001 - the lane's boundary: it must go on
-            get_logger().error("task.crashed", task=LANE, exc_info=error)
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - a thread's boundary: it must go on
+            get_logger().error("task.crashed", task="sidecar files", exc_info=error)
+            return
         else:
             if document is None:
                 return
-            if document["problem"]:
-                self._failed(wanted.run, document["problem"])
-            get_logger().info(
-                "housekeeping.made",
-                run=wanted.run,
-                path=document["table"],
-                n_rows=document["n_rows"],
-                n_bad_lines=document["n_bad_lines"],
-                n_files=document["n_files"],
-                seconds=round(time.monotonic() - started_s, 3),
-            )
+            problem = document["problem"]
+            made = {
+                "path": document["table"],
+                "n_rows": document["n_rows"],
+                "n_bad_lines": document["n_bad_lines"],
+                "n_files": document["n_files"],
+                "seconds": round(time.monotonic() - started_s, 3),
+            }
+        if problem == NEEDS_PYARROW:
+            # Reported once: it holds for every run.
+            problem = "" if self._has_reported_pyarrow else problem
+            self._has_reported_pyarrow = True
+        if made or problem:
+            self._post(SidecarEnded(time.monotonic(), target.run, made, problem))
 
-    def _make_if_missing(self, wanted: MakeHousekeeping) -> dict[str, Any] | None:
-        """Make them; return what the process says of them, None where there was nothing to do."""
-        root = Path(wanted.root)
-        check_device(root, wanted.root_device, "the data root")
-        check_device(self._l1_dir, wanted.l1_device, "l1_dir")
-        run = root / wanted.run
+    def _make_if_missing(self, target: JobTarget) -> dict[str, Any] | None:
+        """Make the files; return the process's report, or None where there was nothing to do."""
+        root, run = Path(target.root), target.run_path
+        check_device(root, target.root_device, "the data root")
+        check_device(self._l1_dir, target.output_device, "l1_dir")
         if not run.is_dir() or not is_inside(run, root):
             return None
         with_table = importlib.util.find_spec("pyarrow") is not None
@@ -110,11 +121,3 @@ class SidecarJob:
         except ValueError:
             raise TransientIOError(ended.reason[:_SHOWN_CHARS]) from None
         return document
-
-    def _failed(self, run: str, reason: str) -> None:
-        if reason == NEEDS_PYARROW:
-            # Once is enough.
-            if self._has_said_pyarrow:
-                return
-            self._has_said_pyarrow = True
-        get_logger().warning("housekeeping.failed", run=run, reason=reason)

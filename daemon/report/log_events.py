@@ -87,6 +87,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "ledger.replaced": ("reason",),
     "status.failed": ("reason",),
     "request.refused": ("request", "reason"),
+    "history.saved": ("path",),
+    "history.failed": ("reason",),
     "metrics.started": ("port",),
     "metrics.failed": ("port", "reason"),
     "web.started": ("port",),

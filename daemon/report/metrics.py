@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Mapping
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from panoseti_zarr.daemon.state.instructions import Log
+from panoseti_zarr.daemon.state.records import Run
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,6 +29,8 @@ class Metrics:
         On loopback.
     version : str
         Of the program.
+    runs : mapping of str to Run
+        The state machine's records.
 
     Raises
     ------
@@ -31,7 +38,8 @@ class Metrics:
         The port is taken.
     """
 
-    def __init__(self, port: int, version: str) -> None:
+    def __init__(self, port: int, version: str, runs: Mapping[str, Run]) -> None:
+        self._known_runs = runs
         registry = self._registry = CollectorRegistry()
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
@@ -76,29 +84,27 @@ class Metrics:
         self._server, self._thread = start_http_server(port, addr=LOOPBACK, registry=registry)
         logging.getLogger().addHandler(self._counting)
 
-    def committed(self, stream: str, fields: dict[str, Any], now_unix_s: float) -> None:
-        """Count a commit; ``fields`` are those of ``stream.committed``."""
-        self._frames.labels(_product(stream)).inc(fields["n_new_frames"])
-        self._bytes.labels(_product(stream)).inc(fields["n_bytes"])
-        self._last_commit.set(now_unix_s)
-        if fields["lag_s"] is not None:
-            self._lag.set(fields["lag_s"])
+    def on_log(self, log: Log, *, is_news: bool) -> None:
+        """Count commits and closed stores as they are logged."""
+        product = _product(log.stream or "")
+        if log.event == "stream.committed":
+            self._frames.labels(product).inc(log.fields["n_new_frames"])
+            self._bytes.labels(product).inc(log.fields["n_bytes"])
+            self._last_commit.set(time.time())
+            if log.fields["lag_s"] is not None:
+                self._lag.set(log.fields["lag_s"])
+        elif log.event == "stream.closed":
+            self._to_l0.labels(product).observe(self._since_finished_s(log))
+        elif log.event == "l1.finished":
+            self._to_l1.labels(product).observe(self._since_finished_s(log))
 
-    def closed(self, stream: str, since_marker_s: float) -> None:
-        """Note how long an L0 store took, from the finished run to its close."""
-        self._to_l0.labels(_product(stream)).observe(since_marker_s)
-
-    def subtracted(self, stream: str, since_marker_s: float) -> None:
-        """Note how long an L1 store took, from the finished run to its place."""
-        self._to_l1.labels(_product(stream)).observe(since_marker_s)
-
-    def connected(self, n_slots: int, n_workers: int) -> None:
-        """Show how much the cluster can do; 0 without a cluster."""
+    def show_cluster(self, n_slots: int, n_workers: int) -> None:
+        """Set the size of the cluster; 0 without a cluster."""
         self._slots.set(n_slots)
         self._workers.set(n_workers)
 
-    def counted(self, document: dict[str, Any]) -> None:
-        """Show how much there is to do, out of a status document."""
+    def publish(self, document: dict[str, Any]) -> None:
+        """Set every gauge that the status document has a value for."""
         queue = document["queue"]
         service = document["service"]
         self._is_ready.set(service["phase"] == "running" and not service["waits_for"])
@@ -122,11 +128,18 @@ class Metrics:
             self._free.labels(disk["key"]).set(disk["free_bytes"])
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         logging.getLogger().removeHandler(self._counting)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+    def _since_finished_s(self, log: Log) -> float:
+        """Return the seconds since the files of an event's run are unchanged, marker included."""
+        run = self._known_runs[log.run or ""]
+        since_s = run.quiet.since_s if run.quiet else run.finished_s
+        now_s = time.monotonic()
+        return now_s - (now_s if since_s is None else since_s)
 
 
 class _CountErrors(logging.Handler):

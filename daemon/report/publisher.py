@@ -1,7 +1,7 @@
-"""Tells others how the service is: ledger, status file, systemd, metrics, status page.
+"""Publishes how the service is: to the ledger, status file, systemd, metrics and status page.
 
-Files are written in a lane of their own, one write at a time: a slow disk delays what is written,
-not the loop.
+Files are written in a thread of their own, one write at a time: a slow disk delays what is
+written, not the loop.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
 
 from panoseti_zarr import __version__
+from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import Config
+from panoseti_zarr.daemon.jobs.context import Post
 from panoseti_zarr.daemon.log import get_logger
+from panoseti_zarr.daemon.report.ledger_writer import LedgerBatch, LedgerWriter
 from panoseti_zarr.daemon.report.progress import Progress
-from panoseti_zarr.daemon.report.systemd import SystemdNotifier
+from panoseti_zarr.daemon.report.systemd import SystemdNotifier, SystemdSink
 from panoseti_zarr.daemon.serial_threads import SerialThreads
-from panoseti_zarr.daemon.state.events import Started
+from panoseti_zarr.daemon.state.events import Tick
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.status.document import (
@@ -30,8 +33,7 @@ from panoseti_zarr.daemon.status.document import (
     touch_status_file,
     write_snapshot,
 )
-from panoseti_zarr.daemon.status.ledger import Ledger, Rows, rows_of
-from panoseti_zarr.daemon.status.summary import summarize
+from panoseti_zarr.daemon.status.ledger import Ledger
 from panoseti_zarr.daemon.web.feed import PageFeed
 
 if TYPE_CHECKING:
@@ -41,29 +43,42 @@ LEAST_PAUSE_S = 0.05
 """Seconds between two status files while something happens, at least."""
 
 PAUSE_FACTOR = 10
-"""How many times longer than the last one took the next status file waits, at least."""
+"""The pause between two status files, in units of the time that the last one took."""
 
 FAILURE_PAUSES_S = (1.0, 60.0)
-"""Seconds until what could not be written is tried again: the first, and the most."""
+"""Seconds until a failed write is retried: the first delay, and the longest."""
 
 HEARTBEAT_S = 30.0
-"""Seconds between two status files, or signs of life in them, while nothing does."""
+"""Seconds between two status files, or two updates of its time, while nothing happens."""
 
 IDLE_FACTOR = 500
-"""How many times longer than the last one took the next one waits while nothing happens."""
+"""As `PAUSE_FACTOR`, while nothing happens."""
 
 MOST_IDLE_S = 600.0
-"""The longest that it waits."""
+"""The longest pause between two status files."""
 
 STUCK_S = 180.0
-"""Seconds after which a write that does not end, or a silent cluster, counts as stuck."""
+"""Seconds after which an unfinished write, or a silent cluster, counts as stuck."""
 
-LANE = "records"
-"""In which files are written."""
+QUEUE = "records"
+"""The queue of `SerialThreads` in which files are written."""
+
+
+class Sink(Protocol):
+    """Takes what is published; all calls come from the service's loop."""
+
+    def on_log(self, log: Log, *, is_news: bool) -> None:
+        """Take in a log event; ``is_news`` where it changes the status."""
+
+    def publish(self, document: dict[str, Any]) -> None:
+        """Take in a status document."""
+
+    def close(self) -> None:
+        """Release what the sink holds."""
 
 
 class StatusPublisher:
-    """Follows the state machine's records.
+    """Describes the state machine's records and hands the description to every sink.
 
     Parameters
     ----------
@@ -73,10 +88,10 @@ class StatusPublisher:
         Read in the loop's thread only.
     state_dir : Path
     ledger : Ledger
-    lanes : SerialThreads
+    threads : SerialThreads
     notifier : SystemdNotifier
     post : callable
-        Has a function called in the loop's thread.
+        Puts an event into the loop's inbox.
     """
 
     def __init__(
@@ -86,192 +101,149 @@ class StatusPublisher:
         state: ServiceStateMachine,
         state_dir: Path,
         ledger: Ledger,
-        lanes: SerialThreads,
+        threads: SerialThreads,
         notifier: SystemdNotifier,
-        post: Callable[[Callable[[], None]], None],
+        post: Post,
     ) -> None:
-        self.phase = "starting"
-        self.waits_for = ""
         self.progress = Progress(config.logging.progress_s)
-        self.cluster_silent_s: Callable[[], float] = lambda: 0.0
-        """Tells for how long the cluster has not answered."""
-        self._is_stuck = False
+        offset_ns = time.time_ns() - time.monotonic_ns()
+        self.ledger = LedgerWriter(ledger, state, offset_ns)
+        self._systemd = SystemdSink(notifier)
+        self._metrics = _start_metrics(config.metrics.port, state)
+        self._page = PageFeed(config, state_dir)
+        self._sinks: list[Sink] = [self._systemd, self._page]
+        self._sinks += [self._metrics] if self._metrics else []
+        self._executor: Executor | None = None
         self._state = state
         self._state_dir = state_dir
-        self._ledger = ledger
-        self._lanes = lanes
-        self._notifier = notifier
+        self._threads = threads
         self._post = post
         self._config_path = config_path
         self._cluster = config.cluster.type if config.cluster.use_cluster else "in process"
         self._started_ns = time.time_ns()
-        self._offset_ns = time.time_ns() - time.monotonic_ns()
-        self._unsaved: set[str] = set()
-        self._forgotten: list[Path] = []
+        self._offset_ns = offset_ns
+        self._is_closed = False
+        self._results: SimpleQueue[tuple[LedgerBatch | None, bool]] = SimpleQueue()
         self._is_writing = False
         self._has_news = True
         self._written_s = 0.0
         self._touched_s = 0.0
         self._pause_s = LEAST_PAUSE_S
         self._idle_s = HEARTBEAT_S
-        self._notified_s = 0.0
-        self._metrics = _start_metrics(config.metrics.port)
-        self.page = PageFeed(config, state_dir)
 
-    def load(self, roots: tuple[str, ...]) -> Started:
-        """Return the start as the ledger remembers it."""
-        runs = self._ledger.load(self._offset_ns)
-        if self._ledger.replaced:
-            get_logger().warning("ledger.replaced", reason=self._ledger.replaced)
-        return Started(time.monotonic(), roots, runs, self._ledger.volumes())
-
-    def save(self, run: str) -> None:
-        """Have a run written to the ledger soon."""
-        self._unsaved.add(run)
-        self.page.saved()
-
-    def forget(self, request: Path) -> None:
-        """Have a request's file removed once what it changed is in the ledger."""
-        self._forgotten.append(request)
-
-    def said(self, log: Log) -> None:
-        """Note a log event: there is news, and perhaps something to count."""
-        # A rescan, which is said for debugging, is no news where no run waits for anything.
+    def on_log(self, log: Log) -> None:
+        """Take in a log event: there is news."""
+        # A rescan, which is a debug event, is no news unless a run waits for something.
         is_news = log.level != "debug" or any(r.is_settling for r in self._state.runs.values())
         self._has_news = self._has_news or is_news
-        self.page.said(log, is_news=is_news)
-        if self._metrics is None:
-            return
-        if log.event == "stream.committed":
-            self._metrics.committed(log.stream or "", log.fields, time.time())
-        elif log.event == "stream.closed":
-            self._metrics.closed(log.stream or "", self._since_finished_s(log))
-        elif log.event == "l1.finished":
-            self._metrics.subtracted(log.stream or "", self._since_finished_s(log))
+        for sink in self._sinks:
+            sink.on_log(log, is_news=is_news)
 
-    def connected(self, n_slots: int, n_workers: int) -> None:
-        """Note how much the cluster can do."""
+    def save(self, run: str) -> None:
+        """Write a run to the ledger soon."""
+        self.ledger.save(run)
+        self._page.has_news = True
+
+    def on_connected(self, executor: Executor, n_slots: int, n_workers: int) -> None:
+        """Take in that there is a cluster, and its size."""
+        self._executor = executor
+        self._page.dashboard_url = executor.dashboard_url
         if self._metrics:
-            self._metrics.connected(n_slots, n_workers)
+            self._metrics.show_cluster(n_slots, n_workers)
 
-    def turn(self) -> None:
-        """Do what is due, once a turn of the loop."""
+    def on_disconnected(self) -> None:
+        """Take in that there is no cluster."""
+        if self._metrics:
+            self._metrics.show_cluster(0, 0)
+
+    def run_due(self) -> None:
+        """Do what is due; called with every pass of the loop."""
         now_s = time.monotonic()
+        self._take_results()
         if self.next_due_s() <= now_s:
             self._write(now_s)
-        self.page.turn(self._describe)
+        self._page.run_due(self._describe)
         self._touch(now_s)
-        if now_s - self._notified_s >= min(1.0, (self._notifier.watchdog_s or 4.0) / 4):
-            self._notified_s = now_s
-            self._give_sign_of_life(now_s)
-            if self.phase == "starting":
-                self._notifier.extend_timeout(30)
+        self._systemd.run_due(now_s, self._state.phase, self._stuck_reason(now_s))
         busy = sorted({name for name, _ in self._state.backlog.running})
         for log in self.progress.lines((self._state.runs[name] for name in busy), now_s):
             get_logger().info(log.event, run=log.run, **log.fields)
 
     def close(self) -> None:
-        """Write the last records, in `LANE`."""
-        self.phase = "stopped"
+        """Write the last records, and end every sink."""
+        self._is_closed = True
+        self._take_results()
         self._write(time.monotonic())
-        self._lanes.submit(LANE, self._ledger.close)
-        if self._metrics:
-            self._metrics.close()
-        self.page.close()
+        self._threads.submit(QUEUE, self.ledger.close)
+        for sink in self._sinks:
+            sink.close()
 
     def next_due_s(self) -> float:
         """Return the monotonic time at which the files are to be written again."""
         if self._is_writing:
             return math.inf
-        has_news = self._has_news or self._unsaved or self._forgotten
+        has_news = self._has_news or self.ledger.has_news
         return self._written_s + (self._pause_s if has_news else self._idle_s)
 
     def _touch(self, now_s: float) -> None:
-        """Give a sign of life between two status files that are far apart."""
+        """Update the time of a status file that is still current, as a heartbeat."""
         is_current = not (self._is_writing or self._has_news)
         if is_current and now_s - self._touched_s >= HEARTBEAT_S:
             self._touched_s = now_s
-            self._lanes.submit(LANE, partial(touch_status_file, self._state_dir))
+            self._threads.submit(QUEUE, partial(touch_status_file, self._state_dir))
 
     def _write(self, now_s: float) -> None:
-        rows = [rows_of(self._state.runs[name], self._offset_ns) for name in self._unsaved]
         document = self._describe()
-        self.page.show(document)
-        if not self._is_stuck:
-            self._notifier.status(summarize(document))
-        if self._metrics:
-            self._metrics.counted(document)
-        volumes, forgotten = self._state.volumes(), self._forgotten
-        self._unsaved, self._forgotten = set(), []
+        for sink in self._sinks:
+            sink.publish(document)
+        batch = self.ledger.take()
         self._has_news, self._is_writing = False, True
         self._written_s = self._touched_s = now_s
-        self._lanes.submit(LANE, lambda: self._write_files(rows, volumes, document, forgotten))
+        self._threads.submit(QUEUE, lambda: self._write_files(batch, document))
 
-    def _write_files(
-        self,
-        rows: list[Rows],
-        volumes: tuple[tuple[str, str], ...],
-        document: dict[str, Any],
-        forgotten: list[Path],
-    ) -> None:
-        """Write, in the lane's thread; what fails is said, and tried again later."""
-        unsaved: list[Rows] = []
+    def _write_files(self, batch: LedgerBatch, document: dict[str, Any]) -> None:
+        """Write both files, in the writer's thread."""
+        is_saved = self.ledger.write(batch)
         is_shown = True
         try:
-            self._ledger.save(rows, volumes)
-            for path in forgotten:
-                path.unlink(missing_ok=True)
-        except Exception as error:  # noqa: BLE001 - the lane's boundary: the loop must be told
-            get_logger().error("ledger.failed", reason=str(error))
-            unsaved = rows
-        else:
-            forgotten = []
-        try:
             write_snapshot(self._state_dir, document)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a thread's boundary: it is tried again
             get_logger().error("status.failed", reason=str(error))
             is_shown = False
-        self._post(partial(self._written, [run[0] for run, _ in unsaved], forgotten, is_shown))
+        self._results.put((None if is_saved else batch, is_shown))
+        self._post(Tick(time.monotonic()))
 
-    def _written(self, unsaved: list[str], forgotten: list[Path], is_shown: bool) -> None:
-        """Begin the pause: with years of runs a document takes a while, also the loop's time."""
+    def _take_results(self) -> None:
+        """Start the pause after a write, which is longer where a write takes long or fails."""
+        try:
+            failed, is_shown = self._results.get_nowait()
+        except Empty:
+            return
         self._is_writing = False
-        self._unsaved.update(unsaved)
-        self._forgotten = forgotten + self._forgotten
-        if unsaved or forgotten or not is_shown:
+        if failed is not None:
+            self.ledger.put_back(failed)
+        if failed is not None or not is_shown:
             self._has_news = True
             first_s, most_s = FAILURE_PAUSES_S
             self._pause_s = min(max(first_s, 2 * self._pause_s), most_s)
             return
         took_s = time.monotonic() - self._written_s
-        # A disk that stalled once is no reason to be silent for longer than when idle.
+        # After one slow write, be silent no longer than when idle.
         self._pause_s = min(max(LEAST_PAUSE_S, PAUSE_FACTOR * took_s), HEARTBEAT_S)
         self._idle_s = min(max(HEARTBEAT_S, IDLE_FACTOR * took_s), MOST_IDLE_S)
 
-    def _give_sign_of_life(self, now_s: float) -> None:
-        """Keep the watchdog quiet while there is progress; else say why it will bite.
+    def _stuck_reason(self, now_s: float) -> str:
+        """Return why systemd should restart the service; empty while it makes progress.
 
-        That the loop comes here is its own progress. A data root that hangs is no reason: it is
-        paused, the others go on, and a new process would hang on it too.
+        A data root that hangs is no reason: it is paused, the others go on, and a new process
+        would hang on it too.
         """
-        reason = ""
         if self._is_writing and now_s - self._written_s > STUCK_S:
-            reason = f"a write to {self._state_dir} does not end"
-        elif not self.waits_for and self.cluster_silent_s() > STUCK_S:
-            reason = "the cluster does not answer, and was not given up"
-        if not reason:
-            self._notifier.watchdog()
-        elif not self._is_stuck:
-            get_logger().critical("service.stuck", reason=reason)
-            self._notifier.status(f"stuck: {reason}")
-        self._is_stuck = bool(reason)
-
-    def _since_finished_s(self, log: Log) -> float:
-        """Return the seconds since the files of an event's run are at rest, marker included."""
-        run = self._state.runs[log.run or ""]
-        since_s = run.quiet.since_s if run.quiet else run.finished_s
-        now_s = time.monotonic()
-        return now_s - (now_s if since_s is None else since_s)
+            return f"a write to {self._state_dir} does not end"
+        silent_s = self._executor.silent_s() if self._executor else 0.0
+        if not self._state.waits_for and silent_s > STUCK_S:
+            return "the cluster does not answer, and was not given up"
+        return ""
 
     def _describe(self) -> dict[str, Any]:
         facts = ServiceInfo(
@@ -280,21 +252,21 @@ class StatusPublisher:
             host=socket.gethostname(),
             config=str(self._config_path) if self._config_path else None,
             started_ns=self._started_ns,
-            phase=self.phase,
+            phase="stopped" if self._is_closed else self._state.phase,
             cluster=self._cluster,
-            waits_for=self.waits_for,
+            waits_for=self._state.waits_for,
         )
         return describe(self._state, facts, time.time_ns(), self._offset_ns)
 
 
-def _start_metrics(port: int | None) -> Metrics | None:
+def _start_metrics(port: int | None, state: ServiceStateMachine) -> Metrics | None:
     if not port:
         return None
     # Only where it is used: the import takes a tenth of a second.
     from panoseti_zarr.daemon.report.metrics import Metrics  # noqa: PLC0415
 
     try:
-        metrics = Metrics(port, __version__)
+        metrics = Metrics(port, __version__, state.runs)
     except OSError as error:
         get_logger().error("metrics.failed", port=port, reason=str(error))
         return None

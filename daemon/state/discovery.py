@@ -19,7 +19,7 @@ from panoseti_zarr.daemon.state.instructions import (
 )
 from panoseti_zarr.daemon.state.mount_rules import check_root
 from panoseti_zarr.daemon.state.readiness import assess_readiness, observe
-from panoseti_zarr.daemon.state.records import MountId, Root, Run
+from panoseti_zarr.daemon.state.records import MountId, Root, Run, RunPhase
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.errors import one_line
 
@@ -109,7 +109,7 @@ class RunDiscovery:
             The run is finished (or complete and unchanged), and ``event.streams`` holds.
         """
         run = self._runs[event.run]
-        run.is_looking = False
+        run.is_scanning = False
         root = self._roots[run.root]
         root.answered_s = event.now_s
         for one in self._roots.values():  # it may have moved to another since it was asked for
@@ -125,13 +125,12 @@ class RunDiscovery:
             return [], False
         if event.problem:
             return self._not_readable(run, event.problem), False
-        run.is_unreadable = False
-        run.reason = ""
+        run.unreadable = run.reason = ""
         instructions: list[Instruction] = []
         if not run.is_settling:
             if event.digest == run.digest:
                 return [], event.streams is not None
-            run.is_settling = True
+            run.settle()
             instructions += [
                 Log("run.changed", "info", run.name),
                 WatchRun(run.root, run.name),
@@ -164,7 +163,7 @@ class RunDiscovery:
                 instructions += self._check_hung(root, now_s - settings.hang_s)
         for name in [name for name, due_s in self._look_due.items() if due_s <= now_s]:
             run = self._runs[name]
-            if not run.is_looking:
+            if not run.is_scanning:
                 del self._look_due[name]
                 instructions += self._look(run, _may_be_finished(run, now_s, settings))
         for root in self._roots.values():
@@ -174,14 +173,14 @@ class RunDiscovery:
     def next_due_s(self) -> float | None:
         """Return the earliest time at which something is due."""
         due = [root.scan_due_s for root in self._roots.values() if not root.is_scanning]
-        due += [s for name, s in self._look_due.items() if not self._runs[name].is_looking]
+        due += [s for name, s in self._look_due.items() if not self._runs[name].is_scanning]
         return min(due, default=None)
 
     def _recheck(self, root: Root) -> list[Instruction]:
         """List the next complete run of a root whose turn has come: one at a time."""
         while root.rechecks and not (root.rechecking or root.paused):
             run = self._runs[root.rechecks[0]]
-            if run.is_looking:
+            if run.is_scanning:
                 return []
             root.rechecks.popleft()
             if run.root == root.path and not run.is_settling:
@@ -194,7 +193,7 @@ class RunDiscovery:
         root = self._roots.get(run.root)
         if root is None or root.paused or run.is_removed:
             return []
-        run.is_looking = True
+        run.is_scanning = True
         return [ScanRun(run.root, run.name, with_streams)]
 
     def _check_hung(self, root: Root, before_s: float) -> list[Instruction]:
@@ -232,7 +231,7 @@ class RunDiscovery:
             run = self._runs[entry.name] = Run(entry.name, root.path, entry.order)
             return self._discovered(run, now_s)
         if run.is_removed:
-            run.root, run.is_removed, run.is_settling, run.quiet = root.path, False, True, None
+            run.root, run.phase, run.quiet = root.path, RunPhase.SETTLING, None
             return self._discovered(run, now_s)
         is_changed = entry.directory_mtime_ns != run.directory_mtime_ns
         if run.is_settling or is_changed or run.n_quarantined:
@@ -251,10 +250,10 @@ class RunDiscovery:
         ]
 
     def _not_readable(self, run: Run, problem: str) -> list[Instruction]:
+        was_logged, run.unreadable = bool(run.unreadable), problem
         run.reason = problem
-        if run.is_unreadable:
+        if was_logged:
             return []
-        run.is_unreadable = True
         return [Log("run.unreadable", "warning", run.name, None, {"reason": problem})]
 
 

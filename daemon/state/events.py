@@ -1,12 +1,14 @@
-"""What goes into the state machine. Plain data.
+"""Events: everything that happens to the service, as the state machine takes it in.
 
-Times (``now_s``, ``began_s``, …) are numbers of the monotonic clock that the shell read.
+Plain data, so that a sequence of events can be stored and replayed (`state.history`). Times
+(``now_s``, ``began_s``, ...) are those of the monotonic clock, read by whoever made the event.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.records import Run
@@ -51,14 +53,16 @@ class ScannedStream:
 class Outcome(StrEnum):
     """How a job ended.
 
-    ``CHANGED``: the files are not those of the listing; ``FAILED``: it may work later;
-    ``MISSING``: what it works on is gone; ``BROKEN``: an invariant does not hold.
+    ``CHANGED``: the files are not those of the listing; ``FAILED``: a transient error;
+    ``UNEXPECTED``: an error that nobody foresaw, retried a few times; ``MISSING``: the files or
+    stores are gone; ``BROKEN``: an invariant does not hold.
     """
 
     DONE = "done"
     CHANGED = "changed"
     CORRUPT = "corrupt"
     FAILED = "failed"
+    UNEXPECTED = "unexpected"
     MISSING = "missing"
     STOPPED = "stopped"
     BROKEN = "broken"
@@ -96,14 +100,33 @@ class Connected:
 
     now_s: float
     n_slots: int
+    n_workers: int = 0
 
 
 @dataclass(frozen=True)
 class Disconnected:
-    """The executor's cluster does not answer any more."""
+    """The executor lost its cluster."""
 
     now_s: float
     reason: str
+
+
+@dataclass(frozen=True)
+class ClusterReported:
+    """Anything else that the cluster reports, as the log event it becomes."""
+
+    now_s: float
+    name: str
+    level: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExecutorFailed:
+    """The executor cannot be made, and waiting does not help."""
+
+    now_s: float
+    exit_code: int
 
 
 @dataclass(frozen=True)
@@ -185,14 +208,20 @@ class Committed:
 
 
 @dataclass(frozen=True)
-class IngestEnded:
-    """An L0 job ended. ``n_frames`` counts the whole store, ``n_bytes`` what this job read."""
+class JobEnded:
+    """A job ended; ``reason`` says why where it is not done."""
 
     now_s: float
     run: str
     stream: str
     outcome: Outcome
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class IngestEnded(JobEnded):
+    """An L0 job ended. ``n_frames`` counts the whole store, ``n_bytes`` what this job read."""
+
     is_changed: bool = False
     n_frames: int = 0
     n_new_frames: int = 0
@@ -203,18 +232,13 @@ class IngestEnded:
 
 
 @dataclass(frozen=True)
-class AppendEnded:
+class AppendEnded(JobEnded):
     """An open stream was appended as far as it went.
 
     ``n_rest``: frames that are certain and not shown yet; ``next_chunk_bytes``: size of its files
     at which the next whole chunk is there.
     """
 
-    now_s: float
-    run: str
-    stream: str
-    outcome: Outcome
-    reason: str = ""
     n_rest: int = 0
     next_chunk_bytes: int | None = None
 
@@ -229,14 +253,9 @@ class L1Started:
 
 
 @dataclass(frozen=True)
-class L1Ended:
-    """An L1 job ended. ``is_changed``: a store was made, not just found to match."""
+class L1Ended(JobEnded):
+    """An L1 job ended. ``is_changed``: it made a store, and did not just find one that matches."""
 
-    now_s: float
-    run: str
-    stream: str
-    outcome: Outcome
-    reason: str = ""
     is_changed: bool = False
     n_frames: int = 0
     n_bytes: int = 0
@@ -244,18 +263,13 @@ class L1Ended:
 
 
 @dataclass(frozen=True)
-class VerifyEnded:
+class VerifyEnded(JobEnded):
     """A comparison of an L0 store with its frame files ended.
 
     ``CORRUPT``: they differ, as ``reason`` says; ``frame_index`` counts in the store,
-    ``byte_offset`` in ``file``. ``seconds`` are those in which it was not held.
+    ``byte_offset`` in ``file``. ``seconds`` leave out the time for which it was paused.
     """
 
-    now_s: float
-    run: str
-    stream: str
-    outcome: Outcome
-    reason: str = ""
     verified_ns: int | None = None
     store_id: str = ""
     commit: int = 0
@@ -268,33 +282,95 @@ class VerifyEnded:
 
 
 @dataclass(frozen=True)
+class QuicklookEnded:
+    """A quick-look was drawn, or could not be: ``problem`` says why."""
+
+    now_s: float
+    run: str
+    stream: str
+    path: str = ""
+    seconds: float = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SidecarEnded:
+    """The sidecar files of a run were made, all or some of them.
+
+    ``made`` has the fields of the log event ``housekeeping.made``; None if nothing was made.
+    ``problem`` says what could not be made.
+    """
+
+    now_s: float
+    run: str
+    made: dict[str, Any] | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class RetryRequested:
-    """Somebody wants a run tried again, or made again."""
+    """An operator asks to retry a run, or to rebuild its stores.
+
+    ``request`` names the file in which the operator asked.
+    """
 
     now_s: float
     run: str
     rebuild: bool = False
+    request: str = ""
+
+
+@dataclass(frozen=True)
+class RequestRejected:
+    """A request file cannot be read."""
+
+    now_s: float
+    request: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReloadRequested:
+    """An operator asks to read the configuration again."""
+
+    now_s: float
 
 
 @dataclass(frozen=True)
 class Reconfigured:
-    """The config was read again."""
+    """The configuration was read again.
+
+    ``changed`` and ``needs_restart`` name the keys that apply now and after a restart.
+    """
 
     now_s: float
     settings: Settings
+    changed: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConfigRejected:
+    """The configuration was read again and has an error: the previous one stays."""
+
+    now_s: float
+    reason: str
 
 
 @dataclass(frozen=True)
 class StopRequested:
-    """The service is to stop."""
+    """The service is asked to stop; asked a second time, it does not wait for its jobs."""
 
     now_s: float
+    reason: str = ""
 
 
 Event = (
     Started
     | Connected
     | Disconnected
+    | ClusterReported
+    | ExecutorFailed
     | Tick
     | ChangeHint
     | RootScanned
@@ -306,7 +382,12 @@ Event = (
     | L1Started
     | L1Ended
     | VerifyEnded
+    | QuicklookEnded
+    | SidecarEnded
     | RetryRequested
+    | RequestRejected
+    | ReloadRequested
     | Reconfigured
+    | ConfigRejected
     | StopRequested
 )

@@ -1,9 +1,12 @@
-"""What comes out of the state machine: what the shell is to do. Plain data."""
+"""Instructions: what the state machine tells the shell to do. Plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from panoseti_zarr.model import StreamKey
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class CheckOutputs:
 
 @dataclass(frozen=True)
 class WatchRun:
-    """Watch a run directory that is not done; a hint, nothing depends on it."""
+    """Watch a run directory that is not done; a hint only, nothing depends on it."""
 
     root: str
     run: str
@@ -48,25 +51,59 @@ class WatchRun:
 
 @dataclass(frozen=True)
 class UnwatchRun:
-    """Watch it no longer."""
+    """Stop watching a run directory."""
 
     root: str
     run: str
 
 
 @dataclass(frozen=True)
+class WatchRoot:
+    """Watch a data root; repeated after each listing, as it may be another directory by now."""
+
+    root: str
+
+
+@dataclass(frozen=True)
+class JobTarget:
+    """What a job works on.
+
+    Attributes
+    ----------
+    run, stream : str
+        ``stream`` is empty for a job on the whole run.
+    root : str
+        The data root that holds the run.
+    root_device, output_device : int or None
+        ``st_dev`` of the data root, and of the directory of the stores, when both were last
+        found in order. A job stops where they differ: something was unmounted.
+    """
+
+    run: str
+    stream: str
+    root: str
+    root_device: int | None = None
+    output_device: int | None = None
+
+    @property
+    def key(self) -> StreamKey:
+        """The stream, parsed."""
+        return StreamKey.parse(self.stream)
+
+    @property
+    def run_path(self) -> Path:
+        """The run directory."""
+        return Path(self.root) / self.run
+
+
+@dataclass(frozen=True)
 class StartIngest:
     """Append a stream to its L0 store and close it; answered by `Committed`, `IngestEnded`.
 
-    ``digest`` is that of the listing: other files are not to be read. The devices are those on
-    which the root and the L0 directory were well.
+    ``digest`` is that of the listed files: the job reads no others.
     """
 
-    root: str
-    root_device: int | None
-    l0_device: int | None
-    run: str
-    stream: str
+    target: JobTarget
     digest: str
     rebuild: bool = False
 
@@ -75,14 +112,10 @@ class StartIngest:
 class StartAppend:
     """Append what an open stream has so far; answered by `Committed`, `AppendEnded`.
 
-    ``with_tail``: its last, partial chunk too. The devices as in `StartIngest`.
+    ``with_tail``: its last, partial chunk too.
     """
 
-    root: str
-    root_device: int | None
-    l0_device: int | None
-    run: str
-    stream: str
+    target: JobTarget
     with_tail: bool
 
 
@@ -90,12 +123,10 @@ class StartAppend:
 class StartL1:
     """Make a stream's L1 store unless it matches; answered by `L1Ended`.
 
-    ``refresh``: make it also where only its settings differ. ``l1_device`` as in `StartIngest`.
+    ``refresh``: make it also where only its settings differ.
     """
 
-    l1_device: int | None
-    run: str
-    stream: str
+    target: JobTarget
     refresh: bool = False
 
 
@@ -103,35 +134,60 @@ class StartL1:
 class StartVerify:
     """Compare a closed L0 store with its frame files; answered by `VerifyEnded`.
 
-    ``digest`` and the devices as in `StartIngest`.
+    ``digest`` as in `StartIngest`.
     """
 
-    root: str
-    root_device: int | None
-    l0_device: int | None
-    run: str
-    stream: str
+    target: JobTarget
     digest: str
 
 
 @dataclass(frozen=True)
 class PauseVerify:
-    """Let the comparison under way wait, for a job has come, or go on."""
+    """Pause the comparison under way while other jobs run, or let it go on."""
 
     is_held: bool
 
 
 @dataclass(frozen=True)
-class MakeHousekeeping:
-    """Have what lies beside a run's L1 stores made, unless it is there; nothing waits for it.
+class MakeQuicklook:
+    """Draw the quick-look of a stream; answered by `QuicklookEnded`."""
 
-    The devices as in `StartIngest`.
-    """
-
-    root: str
-    root_device: int | None
-    l1_device: int | None
     run: str
+    stream: str
+
+
+@dataclass(frozen=True)
+class MakeSidecar:
+    """Make the sidecar files of a run's L1 stores unless they exist; answered by `SidecarEnded`."""
+
+    target: JobTarget
+
+
+@dataclass(frozen=True)
+class CheckCluster:
+    """A job failed: check that the cluster still answers."""
+
+
+@dataclass(frozen=True)
+class ReportReady:
+    """Report to systemd that the service is ready."""
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """Read the configuration again; answered by `Reconfigured` or `ConfigRejected`."""
+
+
+@dataclass(frozen=True)
+class DeleteRequest:
+    """Delete a request file once everything that it changed is in the ledger."""
+
+    request: str
+
+
+@dataclass(frozen=True)
+class SaveHistory:
+    """Write the recent events to a file: an invariant was violated."""
 
 
 @dataclass(frozen=True)
@@ -143,19 +199,20 @@ class SaveRun:
 
 @dataclass(frozen=True)
 class StopJobs:
-    """Ask the jobs under way to stop."""
+    """Ask all jobs to stop."""
 
 
 @dataclass(frozen=True)
 class AbandonTasks:
-    """Ask the jobs under way to stop, and leave tasks that hang to themselves: others go on."""
+    """Ask all jobs to stop, and abandon tasks that hang: later jobs get new threads."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """Nothing is under way any more: end the service."""
+    """End the service. ``has_abandoned``: jobs are still running, and hang."""
 
     code: int
+    has_abandoned: bool = False
 
 
 Instruction = (
@@ -163,6 +220,7 @@ Instruction = (
     | ScanRoot
     | ScanRun
     | CheckOutputs
+    | WatchRoot
     | WatchRun
     | UnwatchRun
     | StartIngest
@@ -170,7 +228,13 @@ Instruction = (
     | StartL1
     | StartVerify
     | PauseVerify
-    | MakeHousekeeping
+    | MakeQuicklook
+    | MakeSidecar
+    | CheckCluster
+    | ReportReady
+    | ReadConfig
+    | DeleteRequest
+    | SaveHistory
     | SaveRun
     | StopJobs
     | AbandonTasks

@@ -9,24 +9,24 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 
-from panoseti_zarr.daemon.state.events import AppendEnded, Committed, IngestEnded, L1Ended, Outcome
+from panoseti_zarr.daemon.state.events import Committed, IngestEnded, JobEnded, L1Ended, Outcome
 from panoseti_zarr.daemon.state.instructions import (
     Instruction,
+    JobTarget,
     Log,
-    MakeHousekeeping,
+    MakeSidecar,
     StartIngest,
     StartL1,
 )
 from panoseti_zarr.daemon.state.records import (
     RUNNING,
     SETTLED,
-    MountId,
     Root,
     Run,
     Stream,
     StreamStatus,
 )
-from panoseti_zarr.daemon.state.retries import postpone, quarantine
+from panoseti_zarr.daemon.state.retries import retry_or_quarantine
 from panoseti_zarr.daemon.state.settings import Settings
 
 
@@ -50,7 +50,7 @@ class JobQueue:
         self._roots = roots
         self.active: set[str] = set()
         """Names of runs with a stream that is not settled."""
-        self._in_order: list[Run] = []
+        self.in_order: list[Run] = []
         """Those runs, oldest first."""
         self.is_connected = False
         self.devices: dict[str, int] = {}
@@ -83,16 +83,15 @@ class JobQueue:
         n_l1 = len(self._with_job(StreamStatus.L1_RUNNING))
         instructions: list[Instruction] = []
         for run, stream in self._waiting():
-            # Of an archive at the first start there are thousands: look no further than needed.
+            # A first start can queue thousands of streams: stop once all slots are taken.
             if n_ingesting >= settings.max_streams and n_l1 >= settings.max_l1:
                 break
             if stream.due_s is not None and stream.due_s > now_s:
                 continue
             if stream.status in {StreamStatus.QUEUED, StreamStatus.RETRYING}:
-                root = self._roots[run.root]
-                if n_ingesting < settings.max_streams and not root.paused:
+                if n_ingesting < settings.max_streams and not self._roots[run.root].paused:
                     n_ingesting += 1
-                    instructions.append(self._start_ingest(run, stream, root.place))
+                    instructions.append(self._start_ingest(run, stream))
             elif n_l1 < settings.max_l1 or n_ingesting + n_l1 < settings.max_streams:
                 n_l1 += 1
                 instructions.append(self._start_l1(run, stream))
@@ -113,22 +112,34 @@ class JobQueue:
             self._activate(run)
             if run.is_complete or run.began_s is None:
                 run.began_s = now_s
-            run.is_complete = False
+            run.completed_s = None
             return []
         self._deactivate(run)
         if run.is_complete or run.is_settling or run.is_removed:
             return []
-        run.is_complete = True
         run.completed_s = now_s
-        return [_completed(run, now_s), *self.housekeeping(run)]
+        return [_completed(run, now_s), *self.request_sidecar(run)]
 
-    def housekeeping(self, run: Run) -> list[Instruction]:
-        """Have what lies beside the stores of a run made, where the run is done."""
+    def request_sidecar(self, run: Run) -> list[Instruction]:
+        """Have the sidecar files of a complete run made."""
         if not run.is_complete or run.is_removed:
             return []
-        place = self._roots[run.root].place
-        device = place.device if place else None
-        return [MakeHousekeeping(run.root, device, self.devices.get("l1_dir"), run.name)]
+        return [MakeSidecar(self.target(run, "", "l1_dir"))]
+
+    def target(self, run: Run, stream: str, output: str) -> JobTarget:
+        """Describe a job's run and stream, with the devices as they were last in order.
+
+        Parameters
+        ----------
+        run : Run
+        stream : str
+            Its key; empty for the whole run.
+        output : str
+            ``l0_dir`` or ``l1_dir``: the directory of the stores.
+        """
+        root = self._roots.get(run.root)
+        root_device = root.place.device if root and root.place else None
+        return JobTarget(run.name, stream, run.root, root_device, self.devices.get(output))
 
     def committed(self, event: Committed) -> list[Instruction]:
         """Note progress: the next failure is a first one again."""
@@ -163,11 +174,11 @@ class JobQueue:
         if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
             # Not what was listed: wait until the run is finished again, and list it again.
             stream.status = StreamStatus.WAITING
-            run.is_settling = True
+            run.settle()
             return []
-        if event.outcome is Outcome.CORRUPT:
-            return quarantine(stream, event)
-        return postpone(stream, event, StreamStatus.RETRYING, "stream.postponed", settings)
+        return retry_or_quarantine(
+            stream, event, StreamStatus.RETRYING, "stream.postponed", settings
+        )
 
     def l1_ended(self, event: L1Ended, settings: Settings) -> list[Instruction]:
         """Move a stream whose L1 job ended."""
@@ -181,39 +192,30 @@ class JobQueue:
             return [requeue(run, stream)]
         if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
             stream.status = StreamStatus.WAITING
-            run.is_settling = True
+            run.settle()
             return []
-        if event.outcome is Outcome.CORRUPT:
-            return quarantine(stream, event)
-        return postpone(stream, event, StreamStatus.L1_RETRYING, "l1.postponed", settings)
+        return retry_or_quarantine(
+            stream, event, StreamStatus.L1_RETRYING, "l1.postponed", settings
+        )
 
-    def end(self, event: IngestEnded | AppendEnded | L1Ended) -> tuple[Run, Stream]:
-        """Note that a job ended; return whose."""
+    def end(self, event: JobEnded) -> tuple[Run, Stream]:
+        """Remove a job that ended; return its run and stream."""
         self.running.discard((event.run, event.stream))
         run = self._runs[event.run]
         return run, run.streams[event.stream]
 
-    def _start_ingest(self, run: Run, stream: Stream, place: MountId | None) -> Instruction:
+    def _start_ingest(self, run: Run, stream: Stream) -> Instruction:
         stream.status = StreamStatus.INGESTING
         stream.due_s = None
         stream.n_bytes = 0 if stream.rebuild else stream.n_bytes
         self.running.add((run.name, stream.key))
-        return StartIngest(
-            run.root,
-            place.device if place else None,
-            self.devices.get("l0_dir"),
-            run.name,
-            stream.key,
-            stream.digest,
-            stream.rebuild,
-        )
+        return StartIngest(self.target(run, stream.key, "l0_dir"), stream.digest, stream.rebuild)
 
     def _start_l1(self, run: Run, stream: Stream) -> Instruction:
         stream.status = StreamStatus.L1_RUNNING
         stream.due_s = None
         self.running.add((run.name, stream.key))
-        device = self.devices.get("l1_dir")
-        return StartL1(device, run.name, stream.key, stream.refresh_l1)
+        return StartL1(self.target(run, stream.key, "l1_dir"), stream.refresh_l1)
 
     def _closed(self, run: Run, stream: Stream, event: IngestEnded) -> list[Instruction]:
         stream.is_closed = True
@@ -263,17 +265,17 @@ class JobQueue:
     def _activate(self, run: Run) -> None:
         if run.name not in self.active:
             self.active.add(run.name)
-            bisect.insort(self._in_order, run, key=lambda active: active.order)
+            bisect.insort(self.in_order, run, key=lambda active: active.order)
 
     def _deactivate(self, run: Run) -> None:
         if run.name in self.active:
             self.active.remove(run.name)
-            del self._in_order[bisect.bisect_left(self._in_order, run.order, key=lambda r: r.order)]
+            del self.in_order[bisect.bisect_left(self.in_order, run.order, key=lambda r: r.order)]
 
     def _waiting(self) -> Iterator[tuple[Run, Stream]]:
         """Give the streams that a job is wanted for, in order."""
         idle = {*RUNNING, *SETTLED, StreamStatus.WAITING, StreamStatus.OPEN}
-        for run in self._in_order:
+        for run in self.in_order:
             for stream in run.streams.values():
                 if stream.status not in idle:
                     yield run, stream

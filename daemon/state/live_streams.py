@@ -16,12 +16,13 @@ from panoseti_zarr.daemon.state.events import AppendEnded, Outcome, RunScanned
 from panoseti_zarr.daemon.state.instructions import Instruction, StartAppend
 from panoseti_zarr.daemon.state.job_queue import JobQueue, requeue
 from panoseti_zarr.daemon.state.records import FOLLOWED, Root, Run, Stream, StreamStatus
-from panoseti_zarr.daemon.state.retries import postpone, quarantine
+from panoseti_zarr.daemon.state.retries import quarantine, schedule_retry
 from panoseti_zarr.daemon.state.settings import Settings
 
 MAX_DIFFERING = 3
-"""Rounds in a row in which a stream's files may differ from its store before it is put in
-quarantine: what was found in the middle of a change is right again a moment later."""
+"""Rounds in a row that may find files that differ from the store, or end in an unexpected error,
+before the stream is put in quarantine. A scan in the middle of a change finds differences that
+are gone a moment later."""
 
 
 @dataclass
@@ -141,12 +142,12 @@ class LiveStreams:
         if event.outcome is Outcome.MISSING:
             # It opens again with the next look that sees bytes of it.
             stream.status = StreamStatus.WAITING
-        elif event.outcome is Outcome.CORRUPT:
+        elif event.outcome in {Outcome.CORRUPT, Outcome.UNEXPECTED}:
             known.n_differing += 1
             if known.n_differing >= MAX_DIFFERING:
                 return quarantine(stream, event)
-        if event.outcome in {Outcome.FAILED, Outcome.CORRUPT}:
-            return postpone(stream, event, StreamStatus.OPEN, "stream.postponed", settings)
+        if event.outcome in {Outcome.FAILED, Outcome.CORRUPT, Outcome.UNEXPECTED}:
+            return schedule_retry(stream, event, StreamStatus.OPEN, "stream.postponed", settings)
         return []
 
     def _forget(self) -> None:
@@ -171,13 +172,5 @@ class LiveStreams:
         known.round = known.growth
         stream.status = StreamStatus.FOLLOWING
         stream.due_s = None
-        place = self._roots[run.root].place
         self._backlog.running.add((run.name, key))
-        return StartAppend(
-            run.root,
-            place.device if place else None,
-            self._backlog.devices.get("l0_dir"),
-            run.name,
-            key,
-            with_tail,
-        )
+        return StartAppend(self._backlog.target(run, key, "l0_dir"), with_tail)

@@ -1,51 +1,67 @@
 """The service's state machine: events in, instructions out.
 
-Pure: no input or output, no clock, no logging. The shell (`service`) reads the clock, looks at
-disks, runs jobs, and carries out what comes out of `ServiceStateMachine.handle`.
+Pure: no input or output, no clock, no logging. The shell (`service`) turns everything that
+happens into an event, and carries out the instructions that `ServiceStateMachine.handle` returns.
 
-What is true is what a rescan shows. A run waits until it is finished, is listed, and its
-streams are queued; a run whose files change later waits again, while its other streams go on.
+A rescan shows what is true. A run waits until it is finished; then it is listed and its streams
+are queued. A run whose files change later waits again, while its other streams go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from panoseti_zarr.daemon.state.discovery import RunDiscovery
 from panoseti_zarr.daemon.state.events import (
     AppendEnded,
     ChangeHint,
+    ClusterReported,
     Committed,
+    ConfigRejected,
     Connected,
     Disconnected,
     Event,
+    ExecutorFailed,
     IngestEnded,
+    JobEnded,
     L1Ended,
     L1Started,
     Outcome,
     OutputsChecked,
     OutputSeen,
+    QuicklookEnded,
     Reconfigured,
+    ReloadRequested,
+    RequestRejected,
     RetryRequested,
     RootScanned,
     RunScanned,
+    SidecarEnded,
     Started,
     StopRequested,
     Tick,
     VerifyEnded,
 )
 from panoseti_zarr.daemon.state.instructions import (
+    CheckCluster,
     CheckOutputs,
+    DeleteRequest,
     Exit,
     Instruction,
     Log,
+    MakeQuicklook,
+    ReadConfig,
+    ReportReady,
+    SaveHistory,
     SaveRun,
     StopJobs,
     UnwatchRun,
+    WatchRoot,
     WatchRun,
 )
+from panoseti_zarr.daemon.state.invariants import violations
 from panoseti_zarr.daemon.state.job_queue import JobQueue, requeue
 from panoseti_zarr.daemon.state.live_streams import LiveStreams
 from panoseti_zarr.daemon.state.mount_rules import OutputsCheck, check_outputs
@@ -61,17 +77,23 @@ from panoseti_zarr.daemon.state.records import (
     MountId,
     Root,
     Run,
+    RunPhase,
     StreamStatus,
     VerifyStatus,
 )
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.state.verification import VerificationQueue
+from panoseti_zarr.errors import InvariantError
 
-JobEnded = TypeVar("JobEnded", IngestEnded, AppendEnded, L1Ended, VerifyEnded)
+STOP_S = 40.0
+"""Seconds that jobs may take to stop before they are abandoned: their commits stay."""
+
+_WHILE_STOPPING = (Log, SaveRun, StopJobs, SaveHistory)
+"""The instructions that still matter while the service stops."""
 
 
 class ServiceStateMachine:
-    """All that the service knows, and what it does next.
+    """Everything that the service knows, and what it does next.
 
     Parameters
     ----------
@@ -87,42 +109,47 @@ class ServiceStateMachine:
         self.verifier = VerificationQueue(self.runs, self.roots, self.backlog)
         self.is_stopping = False
         self.was_connected = False
+        self.waits_for = ""
+        """Why there is no cluster at present; empty if there is one."""
         self.outputs: tuple[OutputSeen, ...] = ()
         """The output directories, as they were seen last."""
         self._tracker = RunDiscovery(self.runs, self.roots)
+        self._requests: list[RetryRequested] = []
         self._exit_code = 0
+        self._stop_by_s: float | None = None
         self._outputs_due_s = 0.0
         self._is_checking_outputs = False
         self._places: dict[str, MountId] = {}
-        self._handlers: dict[type, Callable[[Any], list[Instruction]]] = {
-            Started: self._on_started,
-            Connected: self._on_connected,
-            Disconnected: self._on_disconnected,
-            Tick: lambda _: [],
-            ChangeHint: self._on_hinted,
-            RootScanned: self._on_root_seen,
-            RunScanned: self._on_run_seen,
-            OutputsChecked: self._on_outputs_seen,
-            Committed: self.backlog.committed,
-            IngestEnded: partial(self._on_job_ended, self.backlog.ingest_ended),
-            AppendEnded: partial(self._on_job_ended, self.follower.ended),
-            L1Started: lambda event: [Log("l1.started", "info", event.run, event.stream)],
-            L1Ended: partial(self._on_job_ended, self.backlog.l1_ended),
-            VerifyEnded: partial(self._on_job_ended, self.verifier.ended),
-            RetryRequested: self._on_retry_asked,
-            Reconfigured: self._on_reconfigured,
-            StopRequested: self._on_stop_asked,
-        }
 
     def handle(self, event: Event) -> list[Instruction]:
         """Take in an event; return what is to be done now, in order."""
-        instructions = self._handlers[type(event)](event)
+        instructions = _HANDLERS[type(event)](self, event)
         if not self.is_stopping:
             return instructions + self._do_due(event.now_s)
-        instructions = [i for i in instructions if isinstance(i, Log | SaveRun | StopJobs)]
+        instructions = [i for i in instructions if isinstance(i, _WHILE_STOPPING)]
         if not (self.backlog.running or self.verifier.job):
             instructions.append(Exit(self._exit_code))
+        elif self._stop_by_s is not None and self._stop_by_s <= event.now_s:
+            instructions.append(Exit(self._exit_code, has_abandoned=True))
         return instructions
+
+    @property
+    def phase(self) -> str:
+        """``starting`` until there is a cluster, then ``running``, at the end ``stopping``."""
+        if self.is_stopping:
+            return "stopping"
+        return "running" if self.was_connected else "starting"
+
+    def validate(self) -> None:
+        """Check the machine's own invariants; slow with many runs, for tests and replays.
+
+        Raises
+        ------
+        InvariantError
+            One does not hold.
+        """
+        if lines := violations(self):
+            raise InvariantError("; ".join(lines))
 
     def next_due_s(self, now_s: float) -> float | None:
         """Return the monotonic time at which a `Tick` is wanted, if nothing comes before."""
@@ -138,7 +165,8 @@ class ServiceStateMachine:
         return tuple((path, place.volume) for path, place in places.items() if place)
 
     def _do_due(self, now_s: float) -> list[Instruction]:
-        instructions = self._tracker.look_due(now_s, self.settings)
+        instructions = self._answer_requests(now_s)
+        instructions += self._tracker.look_due(now_s, self.settings)
         if not self._is_checking_outputs and self._outputs_due_s <= now_s:
             self._is_checking_outputs, self._outputs_due_s = True, now_s
             instructions.append(CheckOutputs())
@@ -155,25 +183,28 @@ class ServiceStateMachine:
         self._places = places
         self._outputs_due_s = event.now_s
         instructions: list[Instruction] = []
-        for run in event.runs:
-            self.runs[run.name] = run
+        for known in event.runs:
+            # A copy: the event stays as it was, for a replay.
+            streams = {key: replace(stream) for key, stream in known.streams.items()}
+            run = self.runs[known.name] = replace(known, streams=streams)
             # At the start the stores of every known run are looked at, for a missing L1.
             run.recheck_s = event.now_s
-            run.quiet, run.is_looking = None, False
-            # One of a root that is not configured any more may turn up in another.
-            run.is_removed = run.is_removed or run.root not in self.roots
+            run.quiet, run.is_scanning = None, False
+            # A run of a root that is no longer configured may turn up in another.
+            is_removed = run.is_removed or run.root not in self.roots
             for stream in run.streams.values():
                 if stream.status not in SETTLED:
                     # An L1 needs its closed store alone, whatever became of the run.
                     is_left = stream.status in L1_LEFT and run.root in self.roots
                     stream.status = StreamStatus.L1_QUEUED if is_left else StreamStatus.WAITING
-                    run.is_complete = False
+                    run.completed_s = None
                 if stream.verify is VerifyStatus.RUNNING:
                     stream.unverify()
-            run.is_settling = not (run.is_complete or run.is_removed)
+            run.phase = RunPhase.LISTED if run.is_complete else RunPhase.SETTLING
+            run.phase = RunPhase.REMOVED if is_removed else run.phase
             if run.is_settling:
                 instructions.append(WatchRun(run.root, run.name))
-            # Of what was removed before this start nothing is said.
+            # Do not log removals that predate this start.
             self.verifier.note(run, self.settings)
             if any(stream.status is StreamStatus.L1_QUEUED for stream in run.streams.values()):
                 instructions += self.backlog.follow(run, event.now_s)
@@ -181,30 +212,47 @@ class ServiceStateMachine:
 
     def _on_connected(self, event: Connected) -> list[Instruction]:
         name = "cluster.connected" if self.was_connected else "service.ready"
-        self.backlog.is_connected = self.was_connected = True
-        return [Log(name, fields={"n_slots": event.n_slots})]
+        is_first, self.was_connected = not self.was_connected, True
+        self.backlog.is_connected = True
+        self.waits_for = ""
+        log = Log(name, fields={"n_slots": event.n_slots})
+        return [log, ReportReady()] if is_first else [log]
 
     def _on_disconnected(self, event: Disconnected) -> list[Instruction]:
         self.backlog.is_connected = False
+        self.waits_for = event.reason
         return [Log("cluster.lost", "error", fields={"reason": event.reason})]
 
-    def _on_hinted(self, event: ChangeHint) -> list[Instruction]:
+    def _on_cluster_reported(self, event: ClusterReported) -> list[Instruction]:
+        if event.name == "cluster.unreachable":
+            self.waits_for = event.fields["reason"]
+        return [Log(event.name, event.level, fields=event.fields)]
+
+    def _on_executor_failed(self, event: ExecutorFailed) -> list[Instruction]:
+        return self._stop(event.now_s, event.exit_code)
+
+    def _on_tick(self, _: Tick) -> list[Instruction]:
+        return []
+
+    def _on_change_hint(self, event: ChangeHint) -> list[Instruction]:
         self._tracker.hinted(event, self.settings)
         return []
 
-    def _on_root_seen(self, event: RootScanned) -> list[Instruction]:
+    def _on_root_scanned(self, event: RootScanned) -> list[Instruction]:
         known = set(self.runs)
         instructions, removed = self._tracker.root_seen(event, self.settings)
         instructions += [SaveRun(name) for name in self.runs if name not in known]
         for run in removed:
-            run.is_removed, run.is_settling = True, False
+            run.phase = RunPhase.REMOVED
             for stream in run.streams.values():
                 mark_source_gone(stream)
             instructions += [Log("run.removed", "info", run.name), UnwatchRun(run.root, run.name)]
             instructions += self._after(run, event.now_s)
+        if not event.problem:
+            instructions.append(WatchRoot(event.root))
         return instructions
 
-    def _on_run_seen(self, event: RunScanned) -> list[Instruction]:
+    def _on_run_scanned(self, event: RunScanned) -> list[Instruction]:
         instructions, is_listed = self._tracker.run_seen(event, self.settings)
         run = self.runs[event.run]
         if not is_listed or event.streams is None:
@@ -218,7 +266,7 @@ class ServiceStateMachine:
         queued = reconcile_streams(run, event.streams)
         instructions += log_removed_streams(run, removed, event.streams)
         instructions += record_rejected_files(run, event.refused)
-        run.is_settling = False
+        run.phase = RunPhase.LISTED
         run.reason = ""
         run.digest = event.digest
         run.directory_mtime_ns = event.directory_mtime_ns
@@ -234,7 +282,7 @@ class ServiceStateMachine:
         was_complete = run.is_complete
         instructions += self._after(run, event.now_s)
         # Its other files may be new though its streams are not.
-        return instructions + (self.backlog.housekeeping(run) if was_complete else [])
+        return instructions + (self.backlog.request_sidecar(run) if was_complete else [])
 
     def _follow(self, run: Run, event: RunScanned) -> list[Instruction]:
         """Open the streams of a run that is recorded, and look at it again soon."""
@@ -244,7 +292,7 @@ class ServiceStateMachine:
         self._tracker.schedule_scan(run, due_s)
         return self._after(run, event.now_s) if self.follower.seen(run, event) else []
 
-    def _on_outputs_seen(self, event: OutputsChecked) -> list[Instruction]:
+    def _on_outputs_checked(self, event: OutputsChecked) -> list[Instruction]:
         self._is_checking_outputs = False
         self.outputs = event.outputs
         self._outputs_due_s = event.now_s + self.settings.outputs_every_s
@@ -267,10 +315,29 @@ class ServiceStateMachine:
     def _judge_outputs(self, outputs: tuple[OutputSeen, ...]) -> OutputsCheck:
         return check_outputs(outputs, self._places, self.settings.min_free_bytes)
 
-    def _on_job_ended(
-        self, take: Callable[[JobEnded, Settings], list[Instruction]], event: JobEnded
-    ) -> list[Instruction]:
-        instructions = take(event, self.settings)
+    def _on_committed(self, event: Committed) -> list[Instruction]:
+        return self.backlog.committed(event)
+
+    def _on_ingest_ended(self, event: IngestEnded) -> list[Instruction]:
+        return self._after_job(event, self.backlog.ingest_ended(event, self.settings))
+
+    def _on_append_ended(self, event: AppendEnded) -> list[Instruction]:
+        return self._after_job(event, self.follower.ended(event, self.settings))
+
+    def _on_l1_started(self, event: L1Started) -> list[Instruction]:
+        return [Log("l1.started", "info", event.run, event.stream)]
+
+    def _on_l1_ended(self, event: L1Ended) -> list[Instruction]:
+        instructions = self._after_job(event, self.backlog.l1_ended(event, self.settings))
+        if event.is_changed:
+            instructions.append(MakeQuicklook(event.run, event.stream))
+        return instructions
+
+    def _on_verify_ended(self, event: VerifyEnded) -> list[Instruction]:
+        return self._after_job(event, self.verifier.ended(event, self.settings))
+
+    def _after_job(self, event: JobEnded, instructions: list[Instruction]) -> list[Instruction]:
+        """Do what the end of any job means for its run and for the service."""
         run = self.runs[event.run]
         stream = run.streams[event.stream]
         if run.is_removed:
@@ -278,12 +345,53 @@ class ServiceStateMachine:
         elif run.is_settling and not isinstance(event, AppendEnded):
             self._tracker.schedule_scan(run, event.now_s)
         instructions += self._after(run, event.now_s)
+        if event.outcome is Outcome.FAILED:
+            instructions.append(CheckCluster())
         if event.outcome is Outcome.BROKEN:
             instructions.append(Log("service.failed", "critical", fields={"reason": event.reason}))
-            instructions += self._stop(exit_code=1)
+            instructions.append(SaveHistory())
+            instructions += self._stop(event.now_s, exit_code=1)
         return instructions
 
-    def _on_retry_asked(self, event: RetryRequested) -> list[Instruction]:
+    def _on_quicklook_ended(self, event: QuicklookEnded) -> list[Instruction]:
+        if event.problem:
+            fields: dict[str, Any] = {"reason": event.problem}
+            return [Log("quicklook.failed", "warning", event.run, event.stream, fields)]
+        fields = {"path": event.path, "seconds": event.seconds}
+        return [Log("quicklook.made", "info", event.run, event.stream, fields)]
+
+    def _on_sidecar_ended(self, event: SidecarEnded) -> list[Instruction]:
+        instructions: list[Instruction] = []
+        if event.problem:
+            fields = {"reason": event.problem}
+            instructions.append(Log("housekeeping.failed", "warning", event.run, None, fields))
+        if event.made is not None:
+            instructions.append(Log("housekeeping.made", "info", event.run, None, event.made))
+        return instructions
+
+    def _on_retry_requested(self, event: RetryRequested) -> list[Instruction]:
+        self._requests.append(event)
+        return []
+
+    def _on_request_rejected(self, event: RequestRejected) -> list[Instruction]:
+        fields = {"request": event.request, "reason": event.reason}
+        return [Log("request.refused", "warning", fields=fields), DeleteRequest(event.request)]
+
+    def _answer_requests(self, now_s: float) -> list[Instruction]:
+        """Retry the runs that are asked for; an unknown one once every root was listed."""
+        if not self._requests:
+            return []
+        are_all_known = all(root.scanned_s is not None for root in self.roots.values())
+        ready = [r for r in self._requests if are_all_known or r.run in self.runs]
+        self._requests = [r for r in self._requests if r not in ready]
+        instructions: list[Instruction] = []
+        for request in ready:
+            instructions += self._retry(request, now_s)
+            if request.request:
+                instructions.append(DeleteRequest(request.request))
+        return instructions
+
+    def _retry(self, event: RetryRequested, now_s: float) -> list[Instruction]:
         run = self.runs.get(event.run)
         if run is None or run.is_removed:
             reason = "no such run" if run is None else "its directory is gone"
@@ -294,7 +402,13 @@ class ServiceStateMachine:
         for stream in run.streams.values():
             stream.retry(rebuild=event.rebuild)
         self._tracker.schedule_listing(run)
-        return instructions + self._after(run, event.now_s)
+        return instructions + self._after(run, now_s)
+
+    def _on_reload_requested(self, _: ReloadRequested) -> list[Instruction]:
+        return [ReadConfig()]
+
+    def _on_config_rejected(self, event: ConfigRejected) -> list[Instruction]:
+        return [Log("config.refused", "error", fields={"reason": event.reason})]
 
     def _on_reconfigured(self, event: Reconfigured) -> list[Instruction]:
         self.settings = event.settings
@@ -303,17 +417,51 @@ class ServiceStateMachine:
             root.scan_due_s = event.now_s
         for run in self.runs.values():
             self.verifier.note(run, self.settings)
-        return []
+        fields = {"changed": event.changed, "needs_restart": event.needs_restart}
+        return [Log("config.reloaded", fields=fields)]
 
-    def _on_stop_asked(self, _: StopRequested) -> list[Instruction]:
-        return self._stop(exit_code=self._exit_code)
+    def _on_stop_requested(self, event: StopRequested) -> list[Instruction]:
+        if self.is_stopping:
+            self._stop_by_s = event.now_s
+            return []
+        log = Log("service.stopping", fields={"reason": event.reason})
+        return [log, *self._stop(event.now_s, exit_code=0)]
 
-    def _stop(self, *, exit_code: int) -> list[Instruction]:
+    def _stop(self, now_s: float, exit_code: int) -> list[Instruction]:
         self.is_stopping = True
         self._exit_code = exit_code
+        self._stop_by_s = now_s + STOP_S
         return [StopJobs()]
 
     def _after(self, run: Run, now_s: float) -> list[Instruction]:
         """Keep the backlog's view of a run up to date; announce the run's completion."""
         instructions = self.verifier.note(run, self.settings)
         return [*instructions, *self.backlog.follow(run, now_s), SaveRun(run.name)]
+
+
+_HANDLERS: dict[type[Event], Callable[[ServiceStateMachine, Any], list[Instruction]]] = {
+    Started: ServiceStateMachine._on_started,
+    Connected: ServiceStateMachine._on_connected,
+    Disconnected: ServiceStateMachine._on_disconnected,
+    ClusterReported: ServiceStateMachine._on_cluster_reported,
+    ExecutorFailed: ServiceStateMachine._on_executor_failed,
+    Tick: ServiceStateMachine._on_tick,
+    ChangeHint: ServiceStateMachine._on_change_hint,
+    RootScanned: ServiceStateMachine._on_root_scanned,
+    RunScanned: ServiceStateMachine._on_run_scanned,
+    OutputsChecked: ServiceStateMachine._on_outputs_checked,
+    Committed: ServiceStateMachine._on_committed,
+    IngestEnded: ServiceStateMachine._on_ingest_ended,
+    AppendEnded: ServiceStateMachine._on_append_ended,
+    L1Started: ServiceStateMachine._on_l1_started,
+    L1Ended: ServiceStateMachine._on_l1_ended,
+    VerifyEnded: ServiceStateMachine._on_verify_ended,
+    QuicklookEnded: ServiceStateMachine._on_quicklook_ended,
+    SidecarEnded: ServiceStateMachine._on_sidecar_ended,
+    RetryRequested: ServiceStateMachine._on_retry_requested,
+    RequestRejected: ServiceStateMachine._on_request_rejected,
+    ReloadRequested: ServiceStateMachine._on_reload_requested,
+    Reconfigured: ServiceStateMachine._on_reconfigured,
+    ConfigRejected: ServiceStateMachine._on_config_rejected,
+    StopRequested: ServiceStateMachine._on_stop_requested,
+}

@@ -174,6 +174,18 @@ class Stream:
             self.unverify()
 
 
+class RunPhase(StrEnum):
+    """How far a run is, apart from its streams.
+
+    ``SETTLING``: waits until it is finished, the first time or after a change. ``LISTED``: is
+    finished, and its streams are known. ``REMOVED``: its directory is gone.
+    """
+
+    SETTLING = "settling"
+    LISTED = "listed"
+    REMOVED = "removed"
+
+
 @dataclass(slots=True)
 class Run:
     """One run directory.
@@ -182,28 +194,25 @@ class Run:
     ----------
     order : tuple
         Sorts runs oldest first.
-    is_settling : bool
-        It waits to be finished: the first time, or after a change.
+    phase : RunPhase
     quiet : StablePeriod or None
-        Since when its files are unchanged; None before the first look in this process.
-    is_looking : bool
-        A look at it is under way.
+        Since when its files are unchanged; None before the first scan in this process.
+    is_scanning : bool
+        A scan of it is under way.
     digest : str
         Of all its files when it was last listed; empty before.
     directory_mtime_ns : int
         Of its directory, at that listing.
-    is_complete : bool
-        Its completion was announced, and nothing was queued since.
-    is_removed : bool
-        Its directory is gone.
-    is_unreadable : bool
-        It could not be looked at, and that was said.
-    finished_s, recheck_s : float or None
-        Monotonic times: when it was found finished; when its files are looked at again.
+    unreadable : str
+        Why the last scan failed, as it was logged; empty if it did not.
+    discovered_s, finished_s : float or None
+        Monotonic times.
+    completed_s : float or None
+        Monotonic time at which its completion was announced; None once a stream has work again.
+    recheck_s : float or None
+        Monotonic time of the next scan of a complete run.
     began_s : float or None
         Monotonic time at which its streams had work again after none had.
-    discovered_s, completed_s : float or None
-        Monotonic times.
     reason : str
         Why it waits.
     warnings : tuple of str
@@ -219,14 +228,12 @@ class Run:
     name: str
     root: str
     order: tuple[int, int, str]
-    is_settling: bool = True
+    phase: RunPhase = RunPhase.SETTLING
     quiet: StablePeriod | None = None
-    is_looking: bool = False
+    is_scanning: bool = False
     digest: str = ""
     directory_mtime_ns: int = 0
-    is_complete: bool = False
-    is_removed: bool = False
-    is_unreadable: bool = False
+    unreadable: str = ""
     discovered_s: float | None = None
     finished_s: float | None = None
     completed_s: float | None = None
@@ -237,6 +244,26 @@ class Run:
     n_empty_files: int = 0
     rebuild: bool = False
     streams: dict[str, Stream] = field(default_factory=dict)
+
+    @property
+    def is_settling(self) -> bool:
+        """It waits until it is finished: the first time, or after a change."""
+        return self.phase is RunPhase.SETTLING
+
+    @property
+    def is_removed(self) -> bool:
+        """Its directory is gone."""
+        return self.phase is RunPhase.REMOVED
+
+    @property
+    def is_complete(self) -> bool:
+        """Its completion was announced, and no stream had work since."""
+        return self.completed_s is not None
+
+    def settle(self) -> None:
+        """Wait until the run is finished, and list it then; a removed run stays removed."""
+        if not self.is_removed:
+            self.phase = RunPhase.SETTLING
 
     @property
     def n_quarantined(self) -> int:

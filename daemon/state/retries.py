@@ -1,17 +1,34 @@
-"""What a job that failed means for its stream: another attempt later, or quarantine. Pure."""
+"""After a failed job: retry its stream later, or put the stream in quarantine. Pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from panoseti_zarr.daemon.state.events import AppendEnded, IngestEnded, L1Ended
+from panoseti_zarr.daemon.state.events import JobEnded, Outcome
 from panoseti_zarr.daemon.state.instructions import Instruction, Log
 from panoseti_zarr.daemon.state.records import Stream, StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
 
+MAX_UNEXPECTED = 3
+"""Attempts that end in an unexpected error before the stream is put in quarantine."""
 
-def quarantine(stream: Stream, event: IngestEnded | AppendEnded | L1Ended) -> list[Instruction]:
-    """Leave a stream alone until its reason is gone, or somebody retries it."""
+
+def retry_or_quarantine(
+    stream: Stream, event: JobEnded, status: StreamStatus, name: str, settings: Settings
+) -> list[Instruction]:
+    """Quarantine a stream whose data are at fault; retry after any other failure.
+
+    Parameters as for `schedule_retry`. After `MAX_UNEXPECTED` unexpected errors in a row the
+    stream is put in quarantine, too.
+    """
+    is_last = event.outcome is Outcome.UNEXPECTED and stream.n_attempts + 1 >= MAX_UNEXPECTED
+    if event.outcome is Outcome.CORRUPT or is_last:
+        return quarantine(stream, event)
+    return schedule_retry(stream, event, status, name, settings)
+
+
+def quarantine(stream: Stream, event: JobEnded) -> list[Instruction]:
+    """Stop working on a stream until its files change or an operator retries it."""
     stream.status = StreamStatus.QUARANTINED
     stream.reason = event.reason
     stream.n_attempts = 0
@@ -19,24 +36,24 @@ def quarantine(stream: Stream, event: IngestEnded | AppendEnded | L1Ended) -> li
     return [Log("stream.quarantined", "error", event.run, event.stream, fields)]
 
 
-def postpone(
+def schedule_retry(
     stream: Stream,
-    event: IngestEnded | AppendEnded | L1Ended,
+    event: JobEnded,
     status: StreamStatus,
     name: str,
     settings: Settings,
 ) -> list[Instruction]:
-    """Let a stream wait, each time longer, for its next attempt.
+    """Retry a stream later, after a delay that doubles with each failure.
 
     Parameters
     ----------
     stream : Stream
-    event : IngestEnded, AppendEnded or L1Ended
-        How the last one ended.
+    event : JobEnded
+        The failure.
     status : StreamStatus
-        In which it waits.
+        The status until the next attempt.
     name : str
-        Of the log event that says so.
+        The log event.
     settings : Settings
     """
     stream.n_attempts += 1

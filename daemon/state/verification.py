@@ -99,7 +99,7 @@ class VerificationQueue:
             return [_failed(stream, event)]
         if event.outcome in {Outcome.STOPPED, Outcome.BROKEN} or _is_gone(run, stream):
             return []
-        if event.outcome is not Outcome.FAILED:
+        if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
             # The listing will tell whether its files or its store are gone.
             run.recheck_s = event.now_s
         stream.n_verify_attempts += 1
@@ -123,18 +123,8 @@ class VerificationQueue:
         stream.verify_due_s = None
         self.job = (run.name, stream.key)
         self._is_held = False
-        place = self._roots[run.root].place
-        return [
-            PauseVerify(is_held=False),
-            StartVerify(
-                run.root,
-                place.device if place else None,
-                self._backlog.devices.get("l0_dir"),
-                run.name,
-                stream.key,
-                stream.digest,
-            ),
-        ]
+        target = self._backlog.target(run, stream.key, "l0_dir")
+        return [PauseVerify(is_held=False), StartVerify(target, stream.digest)]
 
 
 def _is_gone(run: Run, stream: Stream) -> bool:

@@ -228,7 +228,7 @@ def _run(run: Run, offset_ns: int, *, with_streams: bool) -> dict[str, Any]:
         "reason": run.reason or None,
         "discovered_at": at(run.discovered_s),
         "finished_at": at(run.finished_s),
-        "completed_at": at(run.completed_s) if run.is_complete else None,
+        "completed_at": at(run.completed_s),
         "n_streams": len(streams),
         "n_quarantined": run.n_quarantined,
         "n_frames": sum(stream.n_frames for stream in streams),

@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus, VerifyStatus
+from panoseti_zarr.daemon.state.records import Run, RunPhase, Stream, StreamStatus, VerifyStatus
 from panoseti_zarr.io.fs.failpoints import reached
 
 LEDGER_NAME = "ledger.sqlite3"
@@ -117,9 +117,11 @@ class Ledger:
             warnings = tuple(values.pop("warnings").splitlines())
             for name in _TIMES:
                 values[name] = None if values[name] is None else (values[name] - offset_ns) / 1e9
-            for name in ("is_complete", "is_removed", "rebuild"):
-                values[name] = bool(values[name])
-            runs[values["name"]] = Run(order=order, warnings=warnings, **values)
+            values["rebuild"] = bool(values["rebuild"])
+            if not values.pop("is_complete"):
+                values["completed_s"] = None
+            phase = RunPhase.REMOVED if values.pop("is_removed") else RunPhase.SETTLING
+            runs[values["name"]] = Run(order=order, phase=phase, warnings=warnings, **values)
         names = ", ".join(_STREAM_COLUMNS)
         for run, *row in self._db.execute(
             f"SELECT run, {names} FROM streams ORDER BY rowid"  # noqa: S608 - our own names

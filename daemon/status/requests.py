@@ -1,4 +1,4 @@
-"""What people ask of the service: small files in its state directory, gone when carried out."""
+"""Requests to the running service: small files in its state directory, deleted when done."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ _MAX_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Request:
-    """A file with a request; ``problem`` says why it is not a request."""
+class RetryRequest:
+    """A request to retry a run, or to rebuild its stores."""
 
-    path: Path
-    run: str = ""
-    rebuild: bool = False
-    problem: str = ""
+    run: str
+    rebuild: bool
 
 
 def request_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild: bool) -> None:
@@ -65,23 +63,29 @@ def request_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild:
         ) from None
 
 
-def find_requests(state_dir: Path) -> list[Request]:
-    """Read the requests that wait, oldest first; they stay until `Request.path` is removed."""
+def find_requests(state_dir: Path) -> dict[Path, RetryRequest | str]:
+    """Read the waiting request files, oldest first.
+
+    Returns
+    -------
+    dict of Path to RetryRequest or str
+        The request of each file, or why it is not one.
+    """
     directory = state_dir / REQUESTS_NAME
     try:
         names = sorted(os.listdir(directory))
     except OSError:
-        return []
-    return [_read(directory / name) for name in names if not name.startswith(".")]
+        return {}
+    return {directory / name: _read(directory / name) for name in names if name[0] != "."}
 
 
-def _read(path: Path) -> Request:
+def _read(path: Path) -> RetryRequest | str:
     try:
         with path.open("rb") as file:
             document = json.loads(file.read(_MAX_BYTES))
         run, rebuild = document["run"], document["rebuild"]
         if document["request"] == "retry" and isinstance(run, str) and isinstance(rebuild, bool):
-            return Request(path, run, rebuild)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Request(path, problem=f"{type(error).__name__}: {error}")
-    return Request(path, problem="not a request")
+            return RetryRequest(run, rebuild)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "not a request"

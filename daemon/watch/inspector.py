@@ -1,4 +1,4 @@
-"""The service's eyes: carries out the looks and watches that the state machine asks for."""
+"""Runs the scans and watches that the state machine asks for."""
 
 from __future__ import annotations
 
@@ -19,98 +19,95 @@ from panoseti_zarr.daemon.watch.watcher import HintCoalescer, Watcher
 
 Seen = TypeVar("Seen", RootListing, RunScan)
 
-_WATCHING = "watching"
+_WATCHES = "watches"
 _OUTPUTS = "outputs"
 
 
 class FilesystemInspector:
-    """Looks in lanes of its own and tells what was seen.
+    """Scans in threads of its own and posts what it found.
 
     Parameters
     ----------
-    recordings : LiveRuns
-        With the settings as they are now.
+    live_runs : LiveRuns
+        With the current settings.
     outputs : tuple of Path
-        Where the L0 and the L1 stores are.
-    lanes : SerialThreads
-        A lane for each root, one for the output directories, one for the watches.
-    tell : callable
+        The directories of the L0 and the L1 stores.
+    threads : SerialThreads
+        One queue for each root, one for the output directories, one for the watches.
+    post : callable
         Takes events, from any thread.
     """
 
     def __init__(
         self,
-        recordings: LiveRuns,
+        live_runs: LiveRuns,
         outputs: tuple[Path, Path],
-        lanes: SerialThreads,
-        tell: Callable[[m.Event], None],
+        threads: SerialThreads,
+        post: Callable[[m.Event], None],
     ) -> None:
-        self._recordings = recordings
+        self._live_runs = live_runs
         self._outputs = outputs
-        self._lanes = lanes
-        self._tell = tell
+        self._threads = threads
+        self._post = post
         self._hints = HintCoalescer(
-            lambda root, run: tell(m.ChangeHint(time.monotonic(), root, run)),
+            lambda root, run: post(m.ChangeHint(time.monotonic(), root, run)),
         )
-        self._watcher = Watcher(recordings.settings.watch, self._hints, _tell_overflow)
+        self._watcher = Watcher(live_runs.settings.watch, self._hints, _log_overflow)
         self._unwatched: set[str] = set()
 
-    def look(self, instruction: do.Instruction) -> None:
-        """Carry out an instruction that looks at something or watches it."""
+    def execute(self, instruction: do.Instruction) -> None:
+        """Carry out an instruction to scan, check or watch something."""
         match instruction:
             case do.ScanRoot(root):
-                self._lanes.submit(root, lambda: self._scan(root))
+                self._threads.submit(root, lambda: self._scan(root))
             case do.ScanRun():
-                self._lanes.submit(instruction.root, lambda: self._look_at_run(instruction))
+                self._threads.submit(instruction.root, lambda: self._scan_run(instruction))
             case do.CheckOutputs():
-                self._lanes.submit(_OUTPUTS, self._check_outputs)
+                self._threads.submit(_OUTPUTS, self._check_outputs)
+            case do.WatchRoot(root):
+                self._watch(root, lambda: self._watcher.watch_root(root))
             case do.WatchRun(root, run):
                 self._watch(root, lambda: self._watcher.watch_run(root, run))
             case do.UnwatchRun(root, run):
                 self._watch(root, lambda: self._watcher.unwatch_run(root, run))
 
-    def follow_up(self, event: m.RootScanned) -> None:
-        """Keep a root watched that was just listed: it may be another directory by now."""
-        if not event.problem:
-            self._watch(event.root, lambda: self._watcher.watch_root(event.root))
-
-    def taken(self, event: m.ChangeHint) -> None:
-        """Note that a hint was handled."""
-        self._hints.taken(event.root, event.run)
+    def acknowledge(self, event: m.ChangeHint) -> None:
+        """Note that a hint was handled: the next change gives another one."""
+        self._hints.acknowledge(event.root, event.run)
 
     def close(self) -> None:
-        """End the watching."""
-        self._lanes.submit(_WATCHING, self._watcher.close)
+        """Stop all watches."""
+        self._threads.submit(_WATCHES, self._watcher.close)
 
     def _scan(self, root: str) -> None:
-        listing = _guarded(lambda: scan_root(Path(root)), "rescan", RootListing)
-        self._tell(m.RootScanned(time.monotonic(), root, **asdict_shallow(listing)))
+        listing = _catch_unexpected(lambda: scan_root(Path(root)), "rescan", RootListing)
+        self._post(m.RootScanned(time.monotonic(), root, **asdict_shallow(listing)))
 
-    def _look_at_run(self, wanted: do.ScanRun) -> None:
+    def _scan_run(self, wanted: do.ScanRun) -> None:
         began_s = time.monotonic()
-        look = _guarded(
+        scan = _catch_unexpected(
             lambda: scan_run(
                 Path(wanted.root) / wanted.run,
-                self._recordings.settings.finished_markers,
+                self._live_runs.settings.finished_markers,
                 *self._outputs,
                 with_streams=wanted.with_streams,
-                recordings=self._recordings,
+                recordings=self._live_runs,
             ),
             "look at a run",
             lambda problem: RunScan(problem=problem),
         )
-        self._tell(m.RunScanned(time.monotonic(), wanted.run, began_s, **asdict_shallow(look)))
+        self._post(m.RunScanned(time.monotonic(), wanted.run, began_s, **asdict_shallow(scan)))
 
     def _check_outputs(self) -> None:
         seen = probe_outputs(*self._outputs)
-        self._tell(m.OutputsChecked(time.monotonic(), seen))
+        self._post(m.OutputsChecked(time.monotonic(), seen))
 
     def _watch(self, root: str, change: Callable[[], None]) -> None:
         def carry_out() -> None:
             try:
                 change()
             except FileNotFoundError:
-                # The rescan will tell.
+                # The next rescan finds out.
                 return
             except Exception as error:  # noqa: BLE001 - hints only: the rescan does without
                 if root not in self._unwatched:
@@ -119,17 +116,17 @@ class FilesystemInspector:
             else:
                 self._unwatched.discard(root)
 
-        self._lanes.submit(_WATCHING, carry_out)
+        self._threads.submit(_WATCHES, carry_out)
 
 
-def _tell_overflow() -> None:
+def _log_overflow() -> None:
     get_logger().warning("watch.overflowed")
 
 
-def _guarded(look: Callable[[], Seen], task: str, failed: Callable[[str], Seen]) -> Seen:
-    """Look, and tell of an error that was not foreseen as of a problem: nobody waits for ever."""
+def _catch_unexpected(scan: Callable[[], Seen], task: str, failed: Callable[[str], Seen]) -> Seen:
+    """Scan; report an unexpected error as a problem, so that the answer always comes."""
     try:
-        return look()
+        return scan()
     except Exception as error:  # noqa: BLE001 - a thread's boundary
         get_logger().error("task.crashed", task=task, exc_info=error)
         return failed(f"cannot be looked at: {type(error).__name__}")

@@ -33,7 +33,7 @@ class LiveRuns:
         with self._lock:
             return run in self._runs
 
-    def of(self, run: str) -> LiveRun:
+    def get(self, run: str) -> LiveRun:
         """Return what is known of a run."""
         with self._lock:
             growing = self._runs.pop(run, None) or LiveRun(self.settings.settle_s)

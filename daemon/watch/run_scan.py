@@ -123,7 +123,7 @@ def _growth(path: Path, recordings: LiveRuns, beside: tuple[Path, ...]) -> tuple
     """See how far the streams of a run have come."""
     began_s = time.monotonic()
     listing = list_run(path, beside)
-    return recordings.of(path.name).saw(listing, began_s, time.monotonic())
+    return recordings.get(path.name).saw(listing, began_s, time.monotonic())
 
 
 def _look(path: Path, wanted: tuple[str, ...], beside: tuple[Path, ...]) -> RunScan:

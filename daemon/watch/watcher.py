@@ -227,7 +227,7 @@ class _Handler(FileSystemEventHandler):
 
 
 class HintCoalescer:
-    """Passes each hint on once, until it was taken: floods of notices need no memory.
+    """Passes each hint on once until it is acknowledged: floods of notices need no memory.
 
     Parameters
     ----------
@@ -241,15 +241,15 @@ class HintCoalescer:
         self._lock = threading.Lock()
 
     def __call__(self, root: str, run: str | None) -> None:
-        """Pass a hint on, unless the same one waits to be taken."""
+        """Pass a hint on, unless the same one is not acknowledged yet."""
         with self._lock:
             if (root, run) in self._pending:
                 return
             self._pending.add((root, run))
         self._tell(root, run)
 
-    def taken(self, root: str, run: str | None) -> None:
-        """Note that a hint was taken: the same one counts again."""
+    def acknowledge(self, root: str, run: str | None) -> None:
+        """Note that a hint was handled: the same one is passed on again."""
         with self._lock:
             self._pending.discard((root, run))
 

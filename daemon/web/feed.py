@@ -37,45 +37,43 @@ class PageFeed:
     ----------
     dashboard_url : str or None
         Of Dask's dashboard.
+    has_news : bool
+        Something happened since the page got its last document.
     """
 
     def __init__(self, config: Config, state_dir: Path) -> None:
         self.dashboard_url: str | None = None
+        self.has_news = True
         self._page = _start(config, state_dir)
-        self._has_news = True
         self._shown_s = 0.0
         self._pause_s = LEAST_PAUSE_S
 
-    def said(self, log: Log, *, is_news: bool) -> None:
-        """Note a log event."""
-        self._has_news = self._has_news or is_news
+    def on_log(self, log: Log, *, is_news: bool) -> None:
+        """Take in a log event."""
+        self.has_news = self.has_news or is_news
         if self._page and log.event == "stream.committed":
             self._page.committed(log.fields["n_bytes"], time.time())
 
-    def saved(self) -> None:
-        """Note that a run changed."""
-        self._has_news = True
-
-    def show(self, document: dict[str, Any]) -> None:
-        """Show a document that was made for others."""
+    def publish(self, document: dict[str, Any]) -> None:
+        """Show a status document."""
         if self._page:
             self._page.show(document, self.dashboard_url)
 
-    def turn(self, describe: Callable[[], dict[str, Any]]) -> None:
-        """Do what is due, once a turn of the loop; ``describe`` makes the document."""
+    def run_due(self, describe: Callable[[], dict[str, Any]]) -> None:
+        """Show a new document where one is due; ``describe`` makes it."""
         if self._page is None:
             return
         self._page.alive()
         began_s = time.monotonic()
         is_due = began_s - self._shown_s >= self._pause_s
-        if is_due and self._has_news and self._page.is_watched:
-            self.show(describe())
-            self._has_news = False
+        if is_due and self.has_news and self._page.is_watched:
+            self.publish(describe())
+            self.has_news = False
             self._shown_s = time.monotonic()
             self._pause_s = max(LEAST_PAUSE_S, PAUSE_FACTOR * (self._shown_s - began_s))
 
     def close(self) -> None:
-        """End the page."""
+        """Stop the page's server."""
         if self._page:
             self._page.close()
 

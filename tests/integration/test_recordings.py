@@ -58,10 +58,10 @@ def test_patterns_that_lead_out_are_refused(tmp_path, pattern):
 def test_only_some_runs_are_remembered():
     """A service that runs for months does not remember every recording."""
     recordings = LiveRuns(DaemonConfig(follow=True))
-    first = recordings.of("first.pffd")
+    first = recordings.get("first.pffd")
     for n in range(63):
-        recordings.of(f"{n}.pffd")
-    assert recordings.of("first.pffd") is first
+        recordings.get(f"{n}.pffd")
+    assert recordings.get("first.pffd") is first
     for n in range(64):
-        recordings.of(f"{n}.pffd")
-    assert recordings.of("first.pffd") is not first
+        recordings.get(f"{n}.pffd")
+    assert recordings.get("first.pffd") is not first

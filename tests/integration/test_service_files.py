@@ -15,7 +15,12 @@ from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 from panoseti_zarr.daemon.status.document import read_snapshot, write_snapshot
 from panoseti_zarr.daemon.status.ledger import LEDGER_NAME, Ledger, rows_of
 from panoseti_zarr.daemon.status.lock import LOCK_NAME, is_locked, service_lock
-from panoseti_zarr.daemon.status.requests import REQUESTS_NAME, find_requests, request_retry
+from panoseti_zarr.daemon.status.requests import (
+    REQUESTS_NAME,
+    RetryRequest,
+    find_requests,
+    request_retry,
+)
 from panoseti_zarr.errors import InputError
 
 OFFSET_NS = 1_700_000_000 * 10**9
@@ -36,11 +41,11 @@ def example_run() -> Run:
         (0, 5, "a.pffd"),
         digest="d0",
         directory_mtime_ns=2**60 + 1,
-        is_complete=True,
         discovered_s=1.0,
         finished_s=2.5,
         warnings=("one", "two"),
         n_empty_files=3,
+        completed_s=4.0,
         streams=streams,
     )
 
@@ -177,9 +182,10 @@ class TestRequests:
             (tmp_path / name).mkdir()
             request_retry(settings, tmp_path, name, rebuild=name.startswith("a"))
         found = find_requests(tmp_path)
-        assert [(r.run, r.rebuild) for r in found] == [("b.pffd", False), ("a.pffd", True)]
-        found[0].path.unlink()
-        assert [r.run for r in find_requests(tmp_path)] == ["a.pffd"]
+        expected = [RetryRequest("b.pffd", rebuild=False), RetryRequest("a.pffd", rebuild=True)]
+        assert list(found.values()) == expected
+        next(iter(found)).unlink()
+        assert list(find_requests(tmp_path).values()) == expected[1:]
 
     def test_the_service_can_read_them_whatever_the_umask(self, tmp_path):
         """Root asks, with a umask that keeps others out."""
@@ -190,8 +196,8 @@ class TestRequests:
             request_retry(DaemonConfig(data_root=(tmp_path,)), tmp_path, "a.pffd", rebuild=False)
         finally:
             os.umask(before)
-        (request,) = find_requests(tmp_path)
-        assert request.path.stat().st_mode & 0o777 == 0o644
+        (path,) = find_requests(tmp_path)
+        assert path.stat().st_mode & 0o777 == 0o644
 
     def test_a_run_that_only_the_status_knows_is_known(self, tmp_path):
         """Its directory may be away at present."""
@@ -206,17 +212,22 @@ class TestRequests:
         (tmp_path / REQUESTS_NAME).mkdir()
         with pytest.raises(InputError, match="no run named"):
             request_retry(DaemonConfig(data_root=(tmp_path,)), tmp_path, name, rebuild=False)
-        assert find_requests(tmp_path) == []
+        assert find_requests(tmp_path) == {}
 
     @pytest.mark.parametrize(
-        "content", [b"", b"[]", b"{}", b'{"request": "rm", "run": "a", "rebuild": true}', b"\xff"]
+        "content",
+        [
+            *(b"", b"[]", b"{}", b"\xff", b"[" * 4096),
+            b'{"request": "rm", "run": "a", "rebuild": true}',
+        ],
     )
     def test_a_file_that_is_no_request_says_why(self, tmp_path, content):
         """Rubbish in the directory is a problem to log, not an error."""
         (tmp_path / REQUESTS_NAME).mkdir()
         (tmp_path / REQUESTS_NAME / "1.json").write_bytes(content)
-        (request,) = find_requests(tmp_path)
-        assert request.problem
+        (reason,) = find_requests(tmp_path).values()
+        assert isinstance(reason, str)
+        assert reason
 
 
 class TestSnapshot:

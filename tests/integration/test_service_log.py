@@ -203,7 +203,7 @@ def test_warnings_are_counted_by_their_event():
     """The metrics count what is logged as a warning or worse, of libraries too; nothing else."""
     body = (
         "from panoseti_zarr.daemon.report.metrics import Metrics\n"
-        "metrics = Metrics(0, '1.0')\n"
+        "metrics = Metrics(0, '1.0', {})\n"
         "logger.error('stream.quarantined', reason='x'); logger.info('a.b')\n"
         "logging.getLogger('tornado').warning('w')\n"
         "count = lambda event: metrics._registry.get_sample_value(\n"

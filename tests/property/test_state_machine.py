@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.effort import examples
 
 from panoseti_zarr.core.pff.growth import Growth
+from panoseti_zarr.daemon.history import History, replay
 from panoseti_zarr.daemon.state.events import (
     AppendEnded,
     ChangeHint,
@@ -42,6 +43,7 @@ from panoseti_zarr.daemon.state.instructions import (
     AbandonTasks,
     CheckOutputs,
     Instruction,
+    JobTarget,
     SaveRun,
     ScanRoot,
     ScanRun,
@@ -107,7 +109,10 @@ class Service(RuleBasedStateMachine):
 
     def send(self, kind: type[Any], **fields: Any) -> None:
         event: Event = kind(now_s=self.now_s, **fields)
-        for instruction in self.state.handle(event):
+        self.history.record(event)
+        instructions = self.state.handle(event)
+        self.state.validate()
+        for instruction in instructions:
             if isinstance(instruction, SaveRun):
                 self.ledger[instruction.run] = copy.deepcopy(self.state.runs[instruction.run])
             elif isinstance(
@@ -118,7 +123,7 @@ class Service(RuleBasedStateMachine):
                     self.check_that_it_was_finished(instruction)
                 elif isinstance(instruction, StartAppend):
                     assert self.settings.follow
-                    assert self.state.runs[instruction.run].is_settling
+                    assert self.state.runs[instruction.target.run].is_settling
                 self.open.append(instruction)
                 self.began_s[id(instruction)] = self.now_s
             elif isinstance(instruction, AbandonTasks):
@@ -126,9 +131,9 @@ class Service(RuleBasedStateMachine):
 
     def check_that_it_was_finished(self, job: StartIngest) -> None:
         """No job starts on files that a marker was not seen with, or that did not rest."""
-        assert self.world[job.run].root == job.root
+        assert self.world[job.target.run].root == job.target.root
         if job.digest:
-            born_s = self.born_s[job.run, job.stream, int(job.digest)]
+            born_s = self.born_s[job.target.run, job.target.stream, int(job.digest)]
             assert self.now_s - born_s >= SETTINGS.settle_s
 
     def touch(self, run: WorldRun) -> None:
@@ -226,6 +231,7 @@ class Service(RuleBasedStateMachine):
         if not with_ledger:
             self.ledger.clear()
         self.state = ServiceStateMachine(self.settings)
+        self.history = History(self.state)
         self.send(Started, roots=ROOTS, runs=tuple(copy.deepcopy(r) for r in self.ledger.values()))
         self.send(Connected, n_slots=2)
 
@@ -263,13 +269,13 @@ class Service(RuleBasedStateMachine):
                 return OutputsChecked, {
                     "outputs": (OutputSeen("l0_dir", "/l0", problem, device=1),)
                 }
-            case StartIngest(run=name, stream=key):
+            case StartIngest(target=JobTarget(run=name, stream=key)):
                 outcome = Outcome.FAILED if fails else self.ingest(instruction)
                 kind: type[Any] = IngestEnded
-            case StartAppend(run=name, stream=key):
+            case StartAppend(target=JobTarget(run=name, stream=key)):
                 outcome = Outcome.FAILED if fails else self.record(instruction)
                 kind = AppendEnded
-            case StartL1(run=name, stream=key):
+            case StartL1(target=JobTarget(run=name, stream=key)):
                 outcome = Outcome.FAILED if fails else self.make_l1(name, key)
                 kind = L1Ended
         return kind, {"run": name, "stream": key, "outcome": outcome, "reason": "x"}
@@ -320,29 +326,29 @@ class Service(RuleBasedStateMachine):
         return (Store.SAME if same else Store.DIFFERENT), has_l1
 
     def ingest(self, job: StartIngest) -> Outcome:
-        run = self.world[job.run]
-        if not (run.exists and self.mounted[run.root] and job.stream in run.versions):
+        run = self.world[job.target.run]
+        if not (run.exists and self.mounted[run.root] and job.target.stream in run.versions):
             return Outcome.MISSING
-        if str(run.versions[job.stream]) != job.digest:
+        if str(run.versions[job.target.stream]) != job.digest:
             return Outcome.CHANGED
-        if job.stream in run.corrupt:
+        if job.target.stream in run.corrupt:
             return Outcome.CORRUPT
-        place = (job.run, job.stream)
+        place = (job.target.run, job.target.stream)
         was_open = self.recorded.pop(place, None) is not None
-        if job.rebuild or was_open or self.l0.get(place) != run.versions[job.stream]:
-            self.l0[place] = run.versions[job.stream]
+        if job.rebuild or was_open or self.l0.get(place) != run.versions[job.target.stream]:
+            self.l0[place] = run.versions[job.target.stream]
             self.closes[place] = self.closes.get(place, 0) + 1
         return Outcome.DONE
 
     def record(self, job: StartAppend) -> Outcome:
         """Append what an open stream has; one that is closed opens again where that is new."""
-        run = self.world[job.run]
-        if not (run.exists and self.mounted[run.root] and job.stream in run.versions):
+        run = self.world[job.target.run]
+        if not (run.exists and self.mounted[run.root] and job.target.stream in run.versions):
             return Outcome.MISSING
-        if job.stream in run.corrupt:
+        if job.target.stream in run.corrupt:
             return Outcome.CORRUPT
-        if self.l0.get((job.run, job.stream)) != run.versions[job.stream]:
-            self.recorded[job.run, job.stream] = run.versions[job.stream]
+        if self.l0.get((job.target.run, job.target.stream)) != run.versions[job.target.stream]:
+            self.recorded[job.target.run, job.target.stream] = run.versions[job.target.stream]
         return Outcome.DONE
 
     def make_l1(self, name: str, key: str) -> Outcome:
@@ -359,7 +365,7 @@ class Service(RuleBasedStateMachine):
         ingests = [i for i in self.open if isinstance(i, StartIngest)]
         l1s = [i for i in self.open if isinstance(i, StartL1)]
         rounds = [i for i in self.open if isinstance(i, StartAppend)]
-        jobs = [(i.run, i.stream) for i in (*ingests, *rounds, *l1s)]
+        jobs = [(i.target.run, i.target.stream) for i in (*ingests, *rounds, *l1s)]
         looks = [i.run for i in self.open if isinstance(i, ScanRun)]
         scans = [i.root for i in self.open if isinstance(i, ScanRoot)]
         for things in (jobs, looks, scans):
@@ -389,6 +395,12 @@ class Service(RuleBasedStateMachine):
         for name, run in self.world.items():
             if run.exists:
                 self.check_run(name, run)
+        self.check_replay()
+
+    def check_replay(self) -> None:
+        """Events that are kept lead to the same state again, from a checkpoint before them."""
+        *_, (_, _, replayed) = replay(self.history.saved("a test"))
+        assert (replayed.runs, replayed.roots) == (self.state.runs, self.state.roots)
 
     def check_run(self, name: str, run: WorldRun) -> None:
         known = self.state.runs[name]

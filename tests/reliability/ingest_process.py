@@ -23,7 +23,7 @@ from panoseti_zarr.cluster import Executor, ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
 from panoseti_zarr.daemon.jobs.context import JobContext, run_l1
 from panoseti_zarr.daemon.state.events import L1Ended
-from panoseti_zarr.daemon.state.instructions import StartL1
+from panoseti_zarr.daemon.state.instructions import JobTarget, StartL1
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io.fs import failpoints
@@ -132,7 +132,7 @@ def subtract(l0: Path, l1_dir: Path, settings: dict[str, Any] = L1_SETTINGS) -> 
     told: list[Any] = []
     config = Config(baseline_subtract=BaselineSubtractConfig(**settings))
     with ThreadExecutor(1) as executor:
-        workshop = JobContext(
+        context = JobContext(
             config,
             l0.parent,
             l1_dir,
@@ -141,7 +141,7 @@ def subtract(l0: Path, l1_dir: Path, settings: dict[str, Any] = L1_SETTINGS) -> 
             told.append,
             LiveRuns(config.daemon),
         )
-        run_l1(StartL1(None, run, f"dp_{stream}", refresh=True), workshop)
+        run_l1(StartL1(JobTarget(run, f"dp_{stream}", ""), refresh=True), context)
     ended: L1Ended = told[-1]
     return ended
 

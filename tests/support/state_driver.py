@@ -20,7 +20,13 @@ from panoseti_zarr.daemon.state.events import (
     Store,
     Tick,
 )
-from panoseti_zarr.daemon.state.instructions import Instruction, Log, StartIngest
+from panoseti_zarr.daemon.state.instructions import (
+    Instruction,
+    JobTarget,
+    Log,
+    StartIngest,
+    WatchRoot,
+)
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
@@ -48,8 +54,16 @@ def outputs(**how: Any) -> tuple[OutputSeen, ...]:
     )
 
 
+def target(stream: str, *, run: str = RUN, l1: bool = False) -> JobTarget:
+    """Describe a job's target as the driver's root and outputs make it."""
+    return JobTarget(run, stream, ROOT, root_device=5, output_device=2 if l1 else 1)
+
+
 class Driver:
-    """Hands events to a machine at growing times; what comes out is without debug lines."""
+    """Hands events to a machine at growing times.
+
+    What comes out is without what comes with every rescan: debug lines, and `WatchRoot`.
+    """
 
     def __init__(self, settings: Settings = SETTINGS, *, ready: bool = True, **start: Any) -> None:
         self.state = ServiceStateMachine(settings)
@@ -61,9 +75,12 @@ class Driver:
 
     def send(self, kind: type[Any], *, after_s: float = 0.0, **fields: Any) -> list[Instruction]:
         self.now_s += after_s
+        if fields.get("outcome", Outcome.DONE) is not Outcome.DONE:
+            fields = {"reason": "it failed", **fields}
         event: Event = kind(now_s=self.now_s, **fields)
         out = self.state.handle(event)
-        return [i for i in out if not (isinstance(i, Log) and i.level == "debug")]
+        self.state.validate()
+        return [i for i in out if not _is_routine(i)]
 
     def outputs(self, **how: Any) -> list[Instruction]:
         return self.send(OutputsChecked, outputs=outputs(**how))
@@ -109,12 +126,17 @@ class Driver:
         return self.state.runs[run].streams[key].status
 
 
+def _is_routine(instruction: Instruction) -> bool:
+    is_debug = isinstance(instruction, Log) and instruction.level == "debug"
+    return is_debug or isinstance(instruction, WatchRoot)
+
+
 def logged(instructions: list[Instruction]) -> list[str]:
     return [i.event for i in instructions if isinstance(i, Log)]
 
 
 def started(instructions: list[Instruction]) -> list[tuple[str, str]]:
-    return [(i.run, i.stream) for i in instructions if isinstance(i, StartIngest)]
+    return [(i.target.run, i.target.stream) for i in instructions if isinstance(i, StartIngest)]
 
 
 def done_run(*keys: str) -> Driver:

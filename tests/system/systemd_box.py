@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -76,6 +77,7 @@ class Box:
         self._console = base / "console.log"
         self._bind = bind
         self._stack = contextlib.ExitStack()
+        self._is_ready = threading.Event()
         self.pid = 0
         """Of its first process, as seen from here."""
 
@@ -95,9 +97,13 @@ class Box:
         group.mkdir()
         stack.callback(_remove_group, group)
         self._place.mkdir()
-        self._listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         address = f"box-{secrets.token_hex(8)}"
-        self._listener.bind(f"\0{address}")
+        listener.bind(f"\0{address}")
+        reader = threading.Thread(target=self._read_notices, args=(listener,), daemon=True)
+        reader.start()
+        stack.callback(reader.join, PATIENCE_S)
+        stack.callback(listener.shutdown, socket.SHUT_RDWR)
         console = stack.enter_context(self._console.open("wb"))
         binds = [f"--bind-ro={path}:{inside}" for inside, path in self._bind.items()]
         namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -118,15 +124,17 @@ class Box:
         self._await_boot()
 
     def _await_boot(self) -> None:
-        """Wait for the word that everything was started."""
-        self._listener.settimeout(PATIENCE_S)
-        try:
-            while b"READY=1" not in self._listener.recv(4096).split(b"\n"):
-                pass
-        except TimeoutError:
+        """Wait until everything was started."""
+        if not self._is_ready.wait(PATIENCE_S):
             pytest.fail(f"the container did not boot: {self._console.read_text()}")
         processes = psutil.Process(self._process.pid).children(recursive=True)
         (self.pid,) = (process.pid for process in processes if _is_first(process))
+
+    def _read_notices(self, listener: socket.socket) -> None:
+        """Read what nspawn reports, at all times: with its queue full, nspawn would hang."""
+        while notice := listener.recv(4096):
+            if b"READY=1" in notice.split(b"\n"):
+                self._is_ready.set()
 
     def _kill(self) -> None:
         self._process.kill()
@@ -135,14 +143,9 @@ class Box:
     def reboot(self) -> None:
         """Let it shut down in order and boot again."""
         first_process = psutil.Process(self.pid)
+        self._is_ready.clear()
         self.run("systemctl", "--no-block", "reboot")
         first_process.wait(PATIENCE_S)
-        # A word that is there by now came before; whoever took it for the next boot's would look
-        # at a machine that is not up.
-        self._listener.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while self._listener.recv(4096):
-                pass
         self._await_boot()
 
     def command(self, *words: str) -> list[str]:

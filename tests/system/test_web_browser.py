@@ -126,7 +126,7 @@ def archive():
     for name in names:
         state.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
         run = state.runs[name]
-        run.is_complete = True
+        run.completed_s = 0.0
         for stream in run.streams.values():
             stream.status, stream.n_frames, stream.n_bytes = StreamStatus.DONE, 10**6, 10**9
     return state

@@ -1,12 +1,11 @@
-"""The service's maker of what lies beside the L1 stores: a process that takes too long, the end."""
+"""The service's sidecar files: a process that takes too long, and the end of the service."""
 
 import pytest
-from structlog.testing import capture_logs
 
 from panoseti_zarr.daemon.jobs import sidecar
-from panoseti_zarr.daemon.jobs.sidecar import LANE, SidecarJob
+from panoseti_zarr.daemon.jobs.sidecar import QUEUE, SidecarJob
 from panoseti_zarr.daemon.serial_threads import SerialThreads
-from panoseti_zarr.daemon.state.instructions import MakeHousekeeping
+from panoseti_zarr.daemon.state.instructions import JobTarget
 
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.pffd"
 
@@ -18,14 +17,14 @@ def keeper(tmp_path, monkeypatch):
     for place in (f"raw/{RUN}", "l1"):
         (tmp_path / place).mkdir(parents=True)
     (tmp_path / "raw" / RUN / "data_config.json").write_text("{}")
-    lanes = SerialThreads()
-    made = SidecarJob(tmp_path / "l1", lanes, lambda: True)
+    threads = SerialThreads()
+    events = []
+    made = SidecarJob(tmp_path / "l1", threads, lambda: True, events.append)
 
     def make():
-        with capture_logs() as logs:
-            made.want(MakeHousekeeping(str(tmp_path / "raw"), None, None, RUN))
-            assert lanes.close(LANE, 60)
-        return logs
+        made.enqueue(JobTarget(RUN, "", str(tmp_path / "raw")))
+        assert threads.close(QUEUE, 60)
+        return events
 
     made.make = make
     return made
@@ -33,9 +32,9 @@ def keeper(tmp_path, monkeypatch):
 
 def test_one_that_takes_too_long_says_so(keeper):
     """Not with which code it was killed."""
-    (log,) = keeper.make()
-    assert log["event"] == "housekeeping.failed"
-    assert log["reason"].startswith("it took longer than 0.001 s")
+    (event,) = keeper.make()
+    assert (event.run, event.made) == (RUN, None)
+    assert event.problem.startswith("it took longer than 0.001 s")
 
 
 def test_what_waits_at_the_end_is_not_begun(keeper, monkeypatch):

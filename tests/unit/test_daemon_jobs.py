@@ -6,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from panoseti_zarr.daemon.jobs.context import classify_error, parse_stream
+from panoseti_zarr.daemon.jobs.context import classify_error
 from panoseti_zarr.daemon.state.events import Outcome
 from panoseti_zarr.errors import (
     CorruptDataError,
@@ -36,7 +36,7 @@ from panoseti_zarr.model import PRODUCTS, StreamKey
         (MemoryError(), Outcome.FAILED),
         (InvariantError("x"), Outcome.BROKEN),
         (StopRequestedError("x"), Outcome.STOPPED),
-        (KeyError("not foreseen"), Outcome.CORRUPT),
+        (KeyError("not foreseen"), Outcome.UNEXPECTED),
     ],
 )
 def test_errors_are_sorted_by_what_is_to_be_done(error, outcome):
@@ -58,4 +58,4 @@ def test_what_goes_wrong_while_stopping_is_no_failure():
 def test_streams_are_read_back_from_their_names(product):
     """The name in logs and records leads back to the stream."""
     key = StreamKey(product, 254)
-    assert parse_stream(str(key)) == key
+    assert StreamKey.parse(str(key)) == key

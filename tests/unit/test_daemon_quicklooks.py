@@ -1,4 +1,4 @@
-"""The service's maker of pictures: when it makes none, and what it says of failures."""
+"""The service's quick-looks: when none are drawn, and how failures are reported."""
 
 import importlib.util
 import subprocess
@@ -7,31 +7,32 @@ import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from support.waiting import PATIENCE_S
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.jobs import child_process, quicklook
 from panoseti_zarr.daemon.jobs.quicklook import Quicklooks
-from panoseti_zarr.daemon.state.instructions import Log
+from panoseti_zarr.daemon.state.events import QuicklookEnded
 
 STREAM = ("obs_a.pffd", "dp_img16.module_1")
 
 
-class Told:
-    """What was said, and a way to wait for more."""
+class Inbox:
+    """The events that were posted, and a way to wait for more."""
 
     def __init__(self) -> None:
-        self.logs: list[Log] = []
+        self.events: list[QuicklookEnded] = []
         self._more = threading.Semaphore(0)
 
-    def __call__(self, log: Log) -> None:
-        self.logs.append(log)
+    def __call__(self, event: QuicklookEnded) -> None:
+        self.events.append(event)
         self._more.release()
 
-    def wait(self) -> Log:
+    def wait(self) -> QuicklookEnded:
         """Wait for the next."""
         assert self._more.acquire(timeout=PATIENCE_S)
-        return self.logs[-1]
+        return self.events[-1]
 
 
 class FakeProcess:
@@ -74,17 +75,12 @@ def config(**quicklook: str) -> Config:
 def test_a_picture_is_asked_of_a_process_of_its_own(started):
     """It runs our own command with the stores; in the state directory unless another is set."""
     for settings, directory in (({}, "/state/quicklook"), ({"dir": "/pictures"}, "/pictures")):
-        told = Told()
-        maker = Quicklooks(config(**settings), Path("/state"), told)
-        maker.ask(*STREAM)
-        log = told.wait()
+        inbox = Inbox()
+        maker = Quicklooks(config(**settings), Path("/state"), inbox)
+        maker.enqueue(*STREAM)
+        event = inbox.wait()
         maker.close()
-        assert (log.event, log.level, log.run, log.stream) == (
-            "quicklook.failed",
-            "warning",
-            *STREAM,
-        )
-        assert log.fields == {"reason": "it is broken"}
+        assert (event.run, event.stream, event.problem) == (*STREAM, "it is broken")
         assert started[-1] == [
             *(sys.executable, "-m", "panoseti_zarr", "quicklook"),
             "/l0/obs_a.pffd.dp_img16.module_1.zarr",
@@ -96,14 +92,14 @@ def test_a_picture_is_asked_of_a_process_of_its_own(started):
 def test_one_that_takes_too_long_is_given_up(started, monkeypatch):
     """It is killed, and the next one made."""
     monkeypatch.setattr(quicklook, "TIMEOUT_S", 0.05)
-    told = Told()
-    maker = Quicklooks(config(), Path("/state"), told)
-    maker.ask("slow.pffd", "dp_img16.module_1")
-    maker.ask(*STREAM)
-    told.wait()
-    told.wait()
+    inbox = Inbox()
+    maker = Quicklooks(config(), Path("/state"), inbox)
+    maker.enqueue("slow.pffd", "dp_img16.module_1")
+    maker.enqueue(*STREAM)
+    inbox.wait()
+    inbox.wait()
     maker.close()
-    assert [log.fields["reason"] for log in told.logs] == [
+    assert [event.problem for event in inbox.events] == [
         "it took longer than 0.05 s",
         "it is broken",
     ]
@@ -111,13 +107,13 @@ def test_one_that_takes_too_long_is_given_up(started, monkeypatch):
 
 def test_the_end_of_the_service_does_not_wait(started):
     """What is under way is killed, what waits is left, and nothing more is said."""
-    told = Told()
-    maker = Quicklooks(config(), Path("/state"), told)
-    maker.ask("slow.pffd", "dp_img16.module_1")
-    maker.ask(*STREAM)
+    inbox = Inbox()
+    maker = Quicklooks(config(), Path("/state"), inbox)
+    maker.enqueue("slow.pffd", "dp_img16.module_1")
+    maker.enqueue(*STREAM)
     maker.close()
     assert len(started) <= 1
-    assert told.logs == []
+    assert inbox.events == []
 
 
 def test_a_process_that_cannot_be_started_is_said(monkeypatch):
@@ -127,29 +123,31 @@ def test_a_process_that_cannot_be_started_is_said(monkeypatch):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(child_process.subprocess, "Popen", fail)
-    told = Told()
-    maker = Quicklooks(config(), Path("/state"), told)
-    maker.ask(*STREAM)
-    assert "Cannot allocate memory" in told.wait().fields["reason"]
+    inbox = Inbox()
+    maker = Quicklooks(config(), Path("/state"), inbox)
+    maker.enqueue(*STREAM)
+    assert "Cannot allocate memory" in inbox.wait().problem
     maker.close()
 
 
 def test_none_are_made_where_none_are_wanted(started):
     """An empty ``dir``: no process, no word."""
-    told = Told()
-    maker = Quicklooks(config(dir=""), Path("/state"), told)
-    maker.ask(*STREAM)
+    inbox = Inbox()
+    maker = Quicklooks(config(dir=""), Path("/state"), inbox)
+    maker.enqueue(*STREAM)
     maker.close()
-    assert (started, told.logs) == ([], [])
+    assert (started, inbox.events) == ([], [])
 
 
 def test_without_matplotlib_it_is_said_once(started, monkeypatch):
     """At the start, with the way out; then nothing is tried."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    told = Told()
-    maker = Quicklooks(config(), Path("/state"), told)
-    maker.ask(*STREAM)
+    inbox = Inbox()
+    with capture_logs() as logs:
+        maker = Quicklooks(config(), Path("/state"), inbox)
+    maker.enqueue(*STREAM)
     maker.close()
-    (log,) = told.logs
-    assert (log.event, log.level, started) == ("quicklook.unavailable", "info", [])
-    assert "pip install" in log.fields["reason"]
+    (log,) = logs
+    assert (log["event"], log["log_level"]) == ("quicklook.unavailable", "info")
+    assert "pip install" in log["reason"]
+    assert (started, inbox.events) == ([], [])

@@ -91,7 +91,7 @@ def test_old_runs_have_their_sums_alone():
     """The document does not grow without bound: streams of old runs are left out."""
     state = service(*(f"dp_img16.module_{n}" for n in range(100)), n_runs=50)
     for run in state.runs.values():
-        run.is_complete = True
+        run.completed_s = 0.0
     found = document(state)
     listed = [run["streams"] is not None for run in found["runs"]]
     assert sum(listed) == MAX_SETTLED_STREAMS // 100
@@ -122,7 +122,7 @@ def test_the_state_in_words_says_what_is_done():
         "making L1 of obs_Lick.start_2024-07-25T04:34:06Z.runt… 1 of 2 streams"
     )
     state = at_work(StreamStatus.DONE)
-    state.runs[RUN].is_complete = True
+    state.runs[RUN].completed_s = 0.0
     assert summarize(document(state)) == "idle; 1 run done"
 
 
@@ -142,7 +142,7 @@ def test_a_screen_shows_what_is_under_way_and_then_the_latest():
     """However small the screen: head, total, and the runs that matter; the others are counted."""
     state = service("dp_img16.module_1", n_runs=50)
     for run in list(state.runs.values())[1:]:
-        run.is_complete = True
+        run.completed_s = 0.0
         run.streams["dp_img16.module_1"].status = StreamStatus.DONE
     found = document(state)
     lines = fit_status(found, 24)

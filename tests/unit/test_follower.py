@@ -51,7 +51,7 @@ class Recorder(Driver):
 
 def rounds(instructions):
     """Return stream and tail of the rounds that start."""
-    return [(i.stream, i.with_tail) for i in instructions if isinstance(i, StartAppend)]
+    return [(i.target.stream, i.with_tail) for i in instructions if isinstance(i, StartAppend)]
 
 
 def test_a_stream_opens_with_its_first_bytes():

@@ -49,7 +49,7 @@ FORM = {
 @pytest.fixture
 def metrics(port):
     """The metrics, served."""
-    served = Metrics(port, "1.0")
+    served = Metrics(port, "1.0", {})
     yield served
     served.close()
 
@@ -80,7 +80,7 @@ def test_without_its_cluster_the_service_is_not_ready(metrics):
     ready = []
     for phase, waits_for in (("starting", None), ("running", None), ("running", "no scheduler")):
         service = {"phase": phase, "waits_for": waits_for}
-        metrics.counted({"service": service, "queue": queue, **parts})
+        metrics.publish({"service": service, "queue": queue, **parts})
         ready.append(metrics._is_ready._value.get())
     assert ready == [0, 1, 0]
 

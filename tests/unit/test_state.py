@@ -19,6 +19,7 @@ from support.state_driver import (
     outputs,
     started,
     stream,
+    target,
 )
 
 from panoseti_zarr.daemon.state.events import (
@@ -26,10 +27,12 @@ from panoseti_zarr.daemon.state.events import (
     Committed,
     Connected,
     Disconnected,
+    ExecutorFailed,
     IngestEnded,
     L1Started,
     Outcome,
     Reconfigured,
+    RequestRejected,
     RetryRequested,
     RunScanned,
     Started,
@@ -40,9 +43,11 @@ from panoseti_zarr.daemon.state.events import (
 from panoseti_zarr.daemon.state.instructions import (
     AbandonTasks,
     CheckOutputs,
+    DeleteRequest,
     Exit,
     Log,
-    MakeHousekeeping,
+    MakeSidecar,
+    SaveHistory,
     SaveRun,
     ScanRoot,
     ScanRun,
@@ -52,8 +57,9 @@ from panoseti_zarr.daemon.state.instructions import (
     UnwatchRun,
     WatchRun,
 )
-from panoseti_zarr.daemon.state.machine import ServiceStateMachine
+from panoseti_zarr.daemon.state.machine import STOP_S, ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
+from panoseti_zarr.daemon.state.retries import MAX_UNEXPECTED
 
 
 def test_a_start_scans_the_roots_and_the_outputs() -> None:
@@ -105,8 +111,8 @@ def test_a_finished_run_queues_its_streams_in_order() -> None:
     assert logged(out) == ["run.finished", *["stream.queued"] * 3]
     assert UnwatchRun(ROOT, RUN) in out
     assert out[-2:] == [
-        StartIngest(ROOT, 5, 1, RUN, IMG, "f1"),
-        StartIngest(ROOT, 5, 1, RUN, PH, "f2"),
+        StartIngest(target(IMG), "f1"),
+        StartIngest(target(PH), "f2"),
     ]
 
 
@@ -161,7 +167,7 @@ def test_a_closed_stream_gets_its_l1_and_the_run_completes_after_it() -> None:
     assert committed[0].fields["mb_per_s"] == 1.0
     out = driver.ingested()
     assert logged(out) == ["stream.closed"]
-    assert out[-1] == StartL1(2, RUN, IMG)
+    assert out[-1] == StartL1(target(IMG, l1=True))
     assert logged(driver.send(L1Started, run=RUN, stream=IMG)) == ["l1.started"]
     out = driver.l1_made(after_s=5)
     assert logged(out) == ["l1.finished", "run.completed"]
@@ -173,7 +179,7 @@ def test_a_closed_stream_gets_its_l1_and_the_run_completes_after_it() -> None:
 def test_what_lies_beside_the_stores_is_made_once_the_run_is_done() -> None:
     """It is asked for with the run's completion, when it is listed again, and at no other time."""
     driver = Driver()
-    wanted = MakeHousekeeping(ROOT, 5, 2, RUN)
+    wanted = MakeSidecar(target("", l1=True))
     before = driver.listed(stream(IMG), stream(PH)) + driver.ingested(IMG) + driver.ingested(PH)
     before += driver.l1_made(IMG)
     assert wanted not in before
@@ -218,7 +224,7 @@ def test_a_new_file_is_ingested_and_the_l1_made_again() -> None:
     out = driver.look(changed, same, digest="d2")
     assert logged(out) == ["run.finished", "stream.queued"]
     assert started(out) == [(RUN, IMG)]
-    assert StartL1(2, RUN, IMG) in driver.ingested()
+    assert StartL1(target(IMG, l1=True)) in driver.ingested()
     assert logged(driver.l1_made()) == ["l1.finished", "run.completed"]
 
 
@@ -230,7 +236,7 @@ def test_a_second_marker_after_completion_is_no_news() -> None:
     driver.now_s += 10
     driver.send(Tick)
     out = driver.look(stream(store=Store.SAME, has_l1=True), digest="d2")
-    beside = MakeHousekeeping(ROOT, 5, 2, RUN)
+    beside = MakeSidecar(target("", l1=True))
     assert out == [UnwatchRun(ROOT, RUN), SaveRun(RUN), beside]
 
 
@@ -240,7 +246,7 @@ def test_files_of_done_runs_are_looked_at_again_every_recheck_s() -> None:
     driver.now_s += 1000
     out = driver.root(entry())
     assert ScanRun(ROOT, RUN, with_streams=True) in out
-    beside = MakeHousekeeping(ROOT, 5, 2, RUN)
+    beside = MakeSidecar(target("", l1=True))
     assert driver.look(stream(store=Store.SAME, has_l1=True)) == [SaveRun(RUN), beside]
 
 
@@ -250,7 +256,7 @@ def test_a_missing_l1_is_made_at_the_next_recheck() -> None:
     driver.now_s += 1000
     driver.root(entry())
     out = driver.look(stream(store=Store.SAME, has_l1=False))
-    assert out[-1] == StartL1(2, RUN, IMG)
+    assert out[-1] == StartL1(target(IMG, l1=True))
     assert started(out) == []
 
 
@@ -346,7 +352,7 @@ def test_a_change_during_a_job_queues_the_stream_again() -> None:
     assert started(driver.look(stream(IMG, "f2", store=Store.OPEN), digest="d2")) == []
     out = driver.ingested()
     assert logged(out) == ["stream.closed", "stream.queued"]
-    assert out[-1] == StartIngest(ROOT, 5, 1, RUN, IMG, "f2")
+    assert out[-1] == StartIngest(target(IMG), "f2")
 
 
 def test_too_little_free_disk_pauses_the_queue_and_it_resumes() -> None:
@@ -439,7 +445,7 @@ def test_l1_jobs_go_on_while_a_root_is_paused() -> None:
     driver = Driver()
     driver.listed(stream())
     driver.root(problem="is missing")
-    assert StartL1(2, RUN, IMG) in driver.ingested()
+    assert StartL1(target(IMG, l1=True)) in driver.ingested()
 
 
 def test_a_root_that_gives_no_answer_is_paused_and_holds_nobody_up() -> None:
@@ -494,8 +500,8 @@ def test_l1_jobs_take_the_places_that_no_l0_job_needs() -> None:
     """Of two streams that close at once, both get their L1 at once."""
     driver = Driver()
     driver.listed(stream(IMG), stream(PH))
-    assert StartL1(2, RUN, IMG) in driver.ingested(IMG)
-    assert StartL1(2, RUN, PH) in driver.ingested(PH)
+    assert StartL1(target(IMG, l1=True)) in driver.ingested(IMG)
+    assert StartL1(target(PH, l1=True)) in driver.ingested(PH)
 
 
 def test_a_run_that_is_deleted_after_the_close_is_removed() -> None:
@@ -550,7 +556,7 @@ def test_a_retry_leaves_a_whole_store_without_its_files_alone() -> None:
         assert not known.refresh_l1
     driver.send(RetryRequested, run=RUN)
     out = driver.look(stream(IMG, store=Store.SAME, has_l1=True), digest="d2")
-    assert [(i.stream, i.refresh) for i in out if isinstance(i, StartL1)] == [(IMG, True)]
+    assert [(i.target.stream, i.refresh) for i in out if isinstance(i, StartL1)] == [(IMG, True)]
 
 
 def test_an_l0_deleted_after_the_close_is_removed_and_not_done_again() -> None:
@@ -587,7 +593,7 @@ def test_a_retry_queues_what_is_quarantined() -> None:
     out = driver.send(RetryRequested, run=RUN)
     assert (logged(out), started(out)) == (["run.retried"], [])
     assert ScanRun(ROOT, RUN, with_streams=True) in out
-    assert StartL1(2, RUN, PH, refresh=True) in out
+    assert StartL1(target(PH, l1=True), refresh=True) in out
     out = driver.look(stream(IMG), stream(PH, store=Store.SAME, has_l1=True))
     assert logged(out) == ["stream.queued"]
     assert started(out) == [(RUN, IMG)]
@@ -607,8 +613,8 @@ def test_a_rebuild_makes_every_store_again() -> None:
     driver = done_run(IMG)
     driver.send(RetryRequested, run=RUN, rebuild=True)
     out = driver.look(stream(store=Store.SAME, has_l1=True))
-    assert out[-1] == StartIngest(ROOT, 5, 1, RUN, IMG, "f1", rebuild=True)
-    assert StartL1(2, RUN, IMG, refresh=True) in driver.ingested()
+    assert out[-1] == StartIngest(target(IMG), "f1", rebuild=True)
+    assert StartL1(target(IMG, l1=True), refresh=True) in driver.ingested()
     assert not driver.state.runs[RUN].streams[IMG].rebuild
 
 
@@ -619,7 +625,7 @@ def test_a_rebuild_that_fails_for_now_stays_a_rebuild() -> None:
     driver.look(stream(store=Store.SAME, has_l1=True))
     driver.ingested(outcome=Outcome.FAILED)
     out = driver.send(Tick, after_s=5)
-    assert StartIngest(ROOT, 5, 1, RUN, IMG, "f1", rebuild=True) in out
+    assert StartIngest(target(IMG), "f1", rebuild=True) in out
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
@@ -661,8 +667,29 @@ def test_a_retry_waits_for_its_root() -> None:
 
 
 def test_a_retry_of_an_unknown_run_is_refused() -> None:
-    """The refusal is logged."""
-    assert logged(Driver().send(RetryRequested, run="nothing.pffd")) == ["retry.refused"]
+    """The refusal is logged, once every root was listed: the run may be there."""
+    driver = Driver()
+    assert logged(driver.send(RetryRequested, run="nothing.pffd", request="1.json")) == []
+    out = driver.root()
+    assert logged(out) == ["retry.refused"]
+    assert DeleteRequest("1.json") in out
+
+
+def test_a_retry_of_a_run_that_is_found_later_waits_for_it() -> None:
+    """Asked for before the first listing: the run is discovered, then retried."""
+    driver = Driver()
+    driver.send(RetryRequested, run=RUN, rebuild=True, request="1.json")
+    out = driver.root(entry())
+    assert logged(out) == ["run.discovered", "run.retried"]
+    assert DeleteRequest("1.json") in out
+    assert driver.state.runs[RUN].rebuild
+
+
+def test_a_request_that_cannot_be_read_is_refused_and_deleted() -> None:
+    """Its file does not come back with every pass of the loop."""
+    out = Driver().send(RequestRejected, request="1.json", reason="not a request")
+    assert logged(out) == ["request.refused"]
+    assert DeleteRequest("1.json") in out
 
 
 def test_one_name_under_two_roots_is_refused_once() -> None:
@@ -753,7 +780,8 @@ def test_stopping_asks_the_jobs_and_exits_after_the_last() -> None:
     """Nothing new starts; the exit comes with the end of the last job."""
     driver = Driver()
     driver.listed(stream(IMG), stream(PH), stream("dp_ph256.module_2"))
-    assert driver.send(StopRequested) == [StopJobs()]
+    out = driver.send(StopRequested, reason="SIGTERM")
+    assert out == [Log("service.stopping", fields={"reason": "SIGTERM"}), StopJobs()]
     assert driver.ingested(IMG, outcome=Outcome.STOPPED) == [SaveRun(RUN)]
     out = driver.ingested(PH)
     assert out[-1] == Exit(0)
@@ -762,7 +790,43 @@ def test_stopping_asks_the_jobs_and_exits_after_the_last() -> None:
 
 def test_an_idle_service_stops_at_once() -> None:
     """Without jobs the exit comes with the request."""
-    assert Driver().send(StopRequested) == [StopJobs(), Exit(0)]
+    assert Driver().send(StopRequested)[1:] == [StopJobs(), Exit(0)]
+
+
+def test_jobs_that_do_not_stop_are_abandoned() -> None:
+    """After `STOP_S`, or at the second request: what they committed stays."""
+    for n_requests, after_s in ((1, STOP_S), (2, 0.0)):
+        driver = Driver()
+        driver.listed(stream(IMG))
+        for _ in range(n_requests - 1):
+            driver.send(StopRequested)
+        assert not any(isinstance(i, Exit) for i in driver.send(StopRequested)[: 2 - n_requests])
+        assert driver.send(Tick, after_s=after_s) == [Exit(0, has_abandoned=True)]
+
+
+def test_an_executor_that_cannot_be_made_ends_the_service() -> None:
+    """With the exit code of the error: waiting does not help."""
+    assert Driver(ready=False).send(ExecutorFailed, exit_code=2) == [StopJobs(), Exit(2)]
+
+
+def test_an_unexpected_error_is_retried_a_few_times_then_quarantined() -> None:
+    """It may be a race in a library, which passes; one that comes each time needs a person."""
+    for end, retrying in (
+        (Driver.ingested, StreamStatus.RETRYING),
+        (Driver.l1_made, StreamStatus.L1_RETRYING),
+    ):
+        driver = Driver()
+        driver.listed(stream())
+        if end is Driver.l1_made:
+            driver.ingested()
+        for _ in range(MAX_UNEXPECTED - 1):
+            end(driver, outcome=Outcome.UNEXPECTED, reason="unexpected SystemError: a race")
+            assert driver.status() is retrying
+            driver.now_s += 600
+            driver.root(entry())
+            driver.outputs()
+        out = end(driver, outcome=Outcome.UNEXPECTED, reason="unexpected SystemError: a race")
+        assert logged(out)[0] == "stream.quarantined"
 
 
 def test_a_broken_invariant_stops_the_service() -> None:
@@ -771,6 +835,7 @@ def test_a_broken_invariant_stops_the_service() -> None:
     driver.listed(stream())
     out = driver.ingested(outcome=Outcome.BROKEN, reason="cannot be")
     assert logged(out) == ["service.failed"]
+    assert SaveHistory() in out
     assert out[-1] == Exit(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_state import IMG, RUN, SETTINGS, Driver, entry, stream
+from support.state_driver import IMG, RUN, SETTINGS, Driver, entry, stream, target
 
 from panoseti_zarr.daemon.state.events import Connected
 from panoseti_zarr.daemon.state.instructions import StartL1
@@ -18,7 +18,7 @@ def test_an_l1_is_made_though_its_files_are_gone(tmp_path: Path, is_removed: boo
     """The store was closed: it is whole, whenever the run's directory went."""
     driver = Driver()
     driver.listed(stream(IMG))
-    assert StartL1(2, RUN, IMG) in driver.ingested(IMG)
+    assert StartL1(target(IMG, l1=True)) in driver.ingested(IMG)
     if is_removed:
         driver.root(entry("other.pffd"))
     ledger = Ledger(tmp_path)
@@ -27,7 +27,7 @@ def test_an_l1_is_made_though_its_files_are_gone(tmp_path: Path, is_removed: boo
     ledger.close()
     out = after.root(entry("other.pffd"))
     out += after.send(Connected, n_slots=2) + after.outputs()
-    assert [(i.run, i.stream) for i in out if isinstance(i, StartL1)] == [(RUN, IMG)]
+    assert [(i.target.run, i.target.stream) for i in out if isinstance(i, StartL1)] == [(RUN, IMG)]
     after.l1_made(IMG)
     assert after.status(IMG) is StreamStatus.REMOVED
     assert after.state.runs[RUN].state == "removed"

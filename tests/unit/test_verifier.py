@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_state import IMG, PH, ROOT, RUN, SETTINGS, Driver, entry, logged, outputs, stream
+from support.state_driver import (
+    IMG,
+    PH,
+    RUN,
+    SETTINGS,
+    Driver,
+    entry,
+    logged,
+    outputs,
+    stream,
+    target,
+)
 
 from panoseti_zarr.daemon.state.events import (
     Connected,
@@ -31,7 +42,7 @@ from panoseti_zarr.daemon.state.records import VerifyStatus
 from panoseti_zarr.daemon.status.ledger import Ledger, rows_of
 
 VERIFY = replace(SETTINGS, verify=True)
-STARTED = StartVerify(ROOT, 5, 1, RUN, IMG, "f1")
+STARTED = StartVerify(target(IMG), "f1")
 
 
 def closed(*keys: str, **how: Any) -> Driver:
@@ -55,7 +66,7 @@ def verification(driver: Driver, key: str = IMG) -> VerifyStatus:
 
 
 def starts(instructions: list[Instruction]) -> list[str]:
-    return [i.stream for i in instructions if isinstance(i, StartVerify)]
+    return [i.target.stream for i in instructions if isinstance(i, StartVerify)]
 
 
 def test_nothing_is_compared_unless_asked_for() -> None:
@@ -235,7 +246,7 @@ def test_without_a_ledger_everything_is_compared_again() -> None:
 def test_a_stop_waits_for_the_comparison() -> None:
     """It ends as a job does, and is not verified."""
     driver = closed(IMG)
-    assert [type(i).__name__ for i in driver.send(StopRequested)] == ["StopJobs"]
+    assert [type(i).__name__ for i in driver.send(StopRequested)] == ["Log", "StopJobs"]
     out = compared(driver, outcome=Outcome.STOPPED)
     assert [type(i).__name__ for i in out] == ["SaveRun", "Exit"]
     assert verification(driver) is VerifyStatus.UNVERIFIED

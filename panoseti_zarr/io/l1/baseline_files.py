@@ -6,6 +6,7 @@ They are for the moment of one build, and not synced.
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ from panoseti_zarr.io.zarr3.shards import new_chunk
 
 Int64 = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+# NumPy reads the header of an array with `ast.literal_eval`, which CPython 3.11 cannot do in two
+# threads at once (python/cpython#106905: "AST constructor recursion depth mismatch").
+_HEADER_LOCK = threading.Lock()
 
 _HEADER_BYTES = 8
 _ROWS_AT_ONCE = 1024
@@ -222,7 +227,7 @@ def _save(staging: str, **values: Any) -> str:
 
 
 def _load(path: str) -> dict[str, Any]:
-    with declared_errors("reading statistics"), np.load(path) as values:
+    with declared_errors("reading statistics"), _HEADER_LOCK, np.load(path) as values:
         return dict(values)
 
 
