@@ -24,7 +24,7 @@ endif
 
 .NOTPARALLEL:
 
-.PHONY: help demo test test-all test-deps test-newest test-oldest lint docs lock
+.PHONY: help demo test test-all test-deps test-newest test-oldest lint docs generate lock
 .PHONY: reliability fuzz soak bench install uninstall clean
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo 'make test-oldest  make test with the oldest versions that pyproject.toml allows'
 	@echo 'make lint         linters, types, import rules'
 	@echo 'make docs         the documentation as a site in build/site'
+	@echo 'make generate     the pages that are made from the code, such as docs/config.md'
 	@echo 'make lock         write the lock files; LOCK=--upgrade for newer versions'
 	@echo 'make reliability, fuzz, soak, bench    hours of faults, inputs, runs; timings'
 	@echo 'make install, uninstall                the service on this server (root)'
@@ -74,6 +75,9 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+generate: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
 
 lock: build/uv/bin/uv
 	PATH="$(CURDIR)/build/uv/bin:$$PATH" requirements/lock.sh $(LOCK)

@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.daemon.state.records import Run
+from panoseti_zarr.daemon.status.document import StatusDocument
 
 LOOPBACK = "127.0.0.1"
 
@@ -103,29 +103,28 @@ class Metrics:
         self._slots.set(n_slots)
         self._workers.set(n_workers)
 
-    def publish(self, document: dict[str, Any]) -> None:
+    def publish(self, document: StatusDocument) -> None:
         """Set every gauge that the status document has a value for."""
-        queue = document["queue"]
-        service = document["service"]
-        self._is_ready.set(service["phase"] == "running" and not service["waits_for"])
-        self._backlog.set(queue["n_waiting"])
-        self._behind.set(queue["n_behind_bytes"])
-        for step in ("l0", "l1"):
-            self._jobs.labels(step).set(queue["running"][step])
-        self._paused.set(queue["paused"] is not None)
-        self._quarantined.set(document["totals"]["n_quarantined"])
+        queue, service = document.queue, document.service
+        self._is_ready.set(service.phase == "running" and not service.waits_for)
+        self._backlog.set(queue.n_waiting)
+        self._behind.set(queue.n_behind_bytes)
+        for step, n_jobs in (("l0", queue.running.l0), ("l1", queue.running.l1)):
+            self._jobs.labels(step).set(n_jobs)
+        self._paused.set(queue.paused is not None)
+        self._quarantined.set(document.totals.n_quarantined)
         for state in ("waiting", "recording", "working", "done", "quarantined", "removed"):
-            self._runs.labels(state).set(sum(run["state"] == state for run in document["runs"]))
+            self._runs.labels(state).set(sum(run.state == state for run in document.runs))
         self._lags.clear()
-        for run in document["runs"]:
-            if run["state"] == "recording":
-                for stream in run["streams"]:
-                    if stream["lag_s"] is not None:
-                        self._lags.labels(run["name"], stream["stream"]).set(stream["lag_s"])
-        for root in document["roots"]:
-            self._roots_paused.labels(root["path"]).set(root["paused"] is not None)
-        for disk in document["disks"]:
-            self._free.labels(disk["key"]).set(disk["free_bytes"])
+        for run in document.runs:
+            if run.state == "recording":
+                for stream in run.streams or ():
+                    if stream.lag_s is not None:
+                        self._lags.labels(run.name, stream.stream).set(stream.lag_s)
+        for root in document.roots:
+            self._roots_paused.labels(root.path).set(root.paused is not None)
+        for disk in document.disks:
+            self._free.labels(disk.key).set(disk.free_bytes)
 
     def close(self) -> None:
         """Stop the server."""

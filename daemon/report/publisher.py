@@ -13,7 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from panoseti_zarr import __version__
 from panoseti_zarr.cluster import Executor
@@ -27,12 +27,8 @@ from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.daemon.state.events import Tick
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
-from panoseti_zarr.daemon.status.document import (
-    ServiceInfo,
-    describe,
-    touch_status_file,
-    write_snapshot,
-)
+from panoseti_zarr.daemon.status.document import ProcessInfo, StatusDocument, build_status
+from panoseti_zarr.daemon.status.file import touch_status_file, write_status_file
 from panoseti_zarr.daemon.status.ledger import Ledger
 from panoseti_zarr.daemon.web.feed import PageFeed
 
@@ -70,7 +66,7 @@ class Sink(Protocol):
     def on_log(self, log: Log, *, is_news: bool) -> None:
         """Take in a log event; ``is_news`` where it changes the status."""
 
-    def publish(self, document: dict[str, Any]) -> None:
+    def publish(self, document: StatusDocument) -> None:
         """Take in a status document."""
 
     def close(self) -> None:
@@ -201,12 +197,12 @@ class StatusPublisher:
         self._written_s = self._touched_s = now_s
         self._threads.submit(QUEUE, lambda: self._write_files(batch, document))
 
-    def _write_files(self, batch: LedgerBatch, document: dict[str, Any]) -> None:
+    def _write_files(self, batch: LedgerBatch, document: StatusDocument) -> None:
         """Write both files, in the writer's thread."""
         is_saved = self.ledger.write(batch)
         is_shown = True
         try:
-            write_snapshot(self._state_dir, document)
+            write_status_file(self._state_dir, document)
         except Exception as error:  # noqa: BLE001 - a thread's boundary: it is tried again
             get_logger().error("status.failed", reason=str(error))
             is_shown = False
@@ -245,18 +241,17 @@ class StatusPublisher:
             return "the cluster does not answer, and was not given up"
         return ""
 
-    def _describe(self) -> dict[str, Any]:
-        facts = ServiceInfo(
+    def _describe(self) -> StatusDocument:
+        info = ProcessInfo(
             pid=os.getpid(),
             version=__version__,
             host=socket.gethostname(),
             config=str(self._config_path) if self._config_path else None,
             started_ns=self._started_ns,
-            phase="stopped" if self._is_closed else self._state.phase,
             cluster=self._cluster,
-            waits_for=self._state.waits_for,
+            is_stopped=self._is_closed,
         )
-        return describe(self._state, facts, time.time_ns(), self._offset_ns)
+        return build_status(self._state, info, time.time_ns(), self._offset_ns)
 
 
 def _start_metrics(port: int | None, state: ServiceStateMachine) -> Metrics | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Any
 
 from panoseti_zarr.core.redact import redact_urls
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.state.instructions import Log
+from panoseti_zarr.daemon.status.document import StatusDocument
 from panoseti_zarr.daemon.status.summary import summarize
 from panoseti_zarr.errors import one_line
 
@@ -91,7 +91,7 @@ class SystemdSink:
     def on_log(self, log: Log, *, is_news: bool) -> None:
         """Take in a log event; systemd has them from the journal."""
 
-    def publish(self, document: dict[str, Any]) -> None:
+    def publish(self, document: StatusDocument) -> None:
         """Show the state in words."""
         if not self._is_stuck:
             self._notifier.status(summarize(document))

@@ -78,6 +78,7 @@ from panoseti_zarr.daemon.state.records import (
     Root,
     Run,
     RunPhase,
+    ServicePhase,
     StreamStatus,
     VerifyStatus,
 )
@@ -134,11 +135,11 @@ class ServiceStateMachine:
         return instructions
 
     @property
-    def phase(self) -> str:
-        """``starting`` until there is a cluster, then ``running``, at the end ``stopping``."""
+    def phase(self) -> ServicePhase:
+        """What the service does."""
         if self.is_stopping:
-            return "stopping"
-        return "running" if self.was_connected else "starting"
+            return ServicePhase.STOPPING
+        return ServicePhase.RUNNING if self.was_connected else ServicePhase.STARTING
 
     def validate(self) -> None:
         """Check the machine's own invariants; slow with many runs, for tests and replays.

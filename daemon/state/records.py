@@ -21,6 +21,26 @@ class MountId:
         return self.volume != volume or (self.device is not None and self.device != device)
 
 
+class ServicePhase(StrEnum):
+    """What the service does: ``STARTING`` until it has a cluster for the first time."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class RunState(StrEnum):
+    """A run's state in one word, made from its phase and its streams."""
+
+    WAITING = "waiting"
+    RECORDING = "recording"
+    WORKING = "working"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    REMOVED = "removed"
+
+
 class StreamStatus(StrEnum):
     """Where a stream is on its way from frame files to its L1 store.
 
@@ -283,17 +303,17 @@ class Run:
         return sum(s.verify is VerifyStatus.FAILED for s in self.streams.values())
 
     @property
-    def state(self) -> str:
-        """One word for people: waiting, recording, working, done, quarantined or removed."""
+    def state(self) -> RunState:
+        """Its state in one word."""
         if self.is_removed:
-            return "removed"
+            return RunState.REMOVED
         if self.is_settling and any(s.status in FOLLOWED for s in self.streams.values()):
-            return "recording"
+            return RunState.RECORDING
         if not all(s.status in SETTLED for s in self.streams.values()):
-            return "working"
+            return RunState.WORKING
         if self.is_settling:
-            return "waiting"
-        return "quarantined" if self.n_quarantined else "done"
+            return RunState.WAITING
+        return RunState.QUARANTINED if self.n_quarantined else RunState.DONE
 
 
 @dataclass(slots=True)

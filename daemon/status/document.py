@@ -1,46 +1,212 @@
-"""What `panoseti-zarr status` reads: a file that the service replaces in one step.
+"""The status document: its models, and how it is made from the state machine's records.
 
-A file, not a socket: it can be read by whoever may read the results, with the service up or
-down, and is then the last that is known. docs/logs.md describes it.
+``status.json`` and ``panoseti-zarr status --json`` are this document. docs/logs.md and
+docs/status.schema.json are generated from the models.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from panoseti_zarr.config import wrap_markdown
 from panoseti_zarr.core.redact import redact_urls
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
-from panoseti_zarr.daemon.state.records import Root, Run, Stream, StreamStatus, VerifyStatus
-from panoseti_zarr.errors import InputError
-from panoseti_zarr.io.fs.failpoints import reached
-
-SNAPSHOT_NAME = "status.json"
-SCHEMA_VERSION = 1
+from panoseti_zarr.daemon.state.records import (
+    Root,
+    Run,
+    RunState,
+    ServicePhase,
+    Stream,
+    StreamStatus,
+    VerifyStatus,
+)
 
 MAX_SETTLED_STREAMS = 2000
 """Streams of completed runs that are listed one by one; older runs have their sums alone."""
 
+Count = Annotated[int, Field(ge=0)]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
-_TOTALS = (
-    "n_runs",
-    "n_streams",
-    "n_done",
-    "n_quarantined",
-    "n_frames",
-    "n_verified",
-    "n_verify_failed",
-)
+
+class _Model(BaseModel):
+    """A part of the document. Unknown keys, of a later version, are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_enum_values=True)
+
+
+class ServiceInfo(_Model):
+    """The service itself; only `up` where no service ever wrote a status."""
+
+    up: bool = Field(default=False, description="whether its process is running")
+    pid: Count = 0
+    host: str = ""
+    version: str = ""
+    config: str | None = Field(default=None, description="the configuration file")
+    phase: ServicePhase = ServicePhase.STARTING
+    started_at: Time = Field(default="", description="UTC")
+    cluster: str = Field(default="", description="its type, or `in process`")
+    waits_for: str | None = Field(default=None, description="why there is no cluster, or null")
+
+
+class RunningJobs(_Model):
+    """Running jobs."""
+
+    l0: Count = 0
+    l1: Count = 0
+
+
+class QueueInfo(_Model):
+    """The queue of jobs."""
+
+    n_waiting: Count = Field(default=0, description="streams that wait for a job")
+    n_running: Count = Field(default=0, description="jobs")
+    running: RunningJobs = Field(default=RunningJobs(), description="jobs, as `l0` and `l1`")
+    n_behind_bytes: Count = Field(
+        default=0, description="PFF bytes of finished runs that are not committed yet"
+    )
+    paused: str | None = Field(default=None, description="the reason, or null")
+
+
+class RejectedEntry(_Model):
+    """An entry of a data root that is not followed."""
+
+    name: str
+    reason: str
+
+
+class RootInfo(_Model):
+    """A data root."""
+
+    path: str
+    paused: str | None = Field(default=None, description="the reason, or null")
+    n_ignored: Count = Field(default=0, description="runs that began before `ignore_before`")
+    refused: tuple[RejectedEntry, ...] = Field(
+        default=(), description="rejected entries: `name` and `reason`"
+    )
+
+
+class DiskInfo(_Model):
+    """An output directory."""
+
+    key: str = Field(description="`l0_dir` or `l1_dir`")
+    path: str
+    free_bytes: Count
+
+
+class Totals(_Model):
+    """Sums over all runs."""
+
+    n_runs: Count = 0
+    n_streams: Count = 0
+    n_done: Count = Field(default=0, description="streams with their L1 store")
+    n_quarantined: Count = Field(default=0, description="streams")
+    n_frames: Count = 0
+    n_verified: Count = Field(default=0, description="streams")
+    n_verify_failed: Count = Field(default=0, description="streams")
+
+
+class StreamInfo(_Model):
+    """A stream of a run."""
+
+    stream: str = Field(
+        description="for example `dp_img16.module_3`", pattern=r"^dp_[a-z0-9]+\.module_\d+$"
+    )
+    state: StreamStatus = Field(
+        description="`waiting` for stable files, `queued`, `open` (recorded; waits for its next"
+        " append), `following` (is being appended), `ingesting`, `retrying`, `l1_queued`,"
+        " `l1_running`, `l1_retrying`, `done`, `quarantined`, or `removed` (the frame files or the"
+        " L0 store were deleted after the close)"
+    )
+    n_frames: Count = Field(default=0, description="committed")
+    n_bytes: Count = Field(default=0, description="committed")
+    n_behind_bytes: Count = Field(default=0, description="PFF bytes that are not committed yet")
+    lag_s: float | None = Field(
+        default=None, description="age of the last frame when it was committed, or null"
+    )
+    last_error: str | None = Field(
+        default=None,
+        description="why it is quarantined or retried, or how it differs from its files, or null",
+    )
+    retry_at: Time | None = Field(default=None, description="UTC, or null")
+    verify: VerifyStatus = Field(
+        default=VerifyStatus.UNVERIFIED,
+        description="`unverified` (waits, with `[daemon] verify`), `running`, `verified`,"
+        " `failed`, or `gone` (nothing is left to compare)",
+    )
+    verified_at: Time | None = Field(
+        default=None,
+        description="UTC: when the L0 store equalled its frame files; null before, and once the"
+        " store opens again or files of the run change",
+    )
+    verified_store_id: str | None = Field(default=None, description="of that store, or null")
+    verified_commit: int | None = Field(default=None, description="of that store, or null")
+
+
+class RunInfo(_Model):
+    """A run."""
+
+    name: str = Field(description="of its directory")
+    root: str = Field(description="the data root")
+    state: RunState = Field(
+        description="`waiting` (to be finished), `recording` (followed meanwhile), `working`,"
+        " `done`, `quarantined` (done except for that), or `removed`"
+    )
+    reason: str | None = Field(default=None, description="why it waits, or null")
+    discovered_at: Time | None = Field(default=None, description="UTC, or null")
+    finished_at: Time | None = Field(default=None, description="UTC, or null")
+    completed_at: Time | None = Field(default=None, description="UTC, or null")
+    n_streams: Count = 0
+    n_quarantined: Count = Field(default=0, description="streams")
+    n_frames: Count = Field(default=0, description="committed")
+    n_bytes: Count = Field(
+        default=0, description="PFF bytes that the service with this state directory read"
+    )
+    n_verified: Count = Field(
+        default=0,
+        description="streams that equal their frame files; 0 while files of the run change",
+    )
+    warnings: tuple[str, ...] = Field(
+        default=(), description="one line for each file that was cut short or rejected"
+    )
+    streams: tuple[StreamInfo, ...] | None = Field(
+        default=None,
+        description="its streams; null for old runs once some"
+        f" {MAX_SETTLED_STREAMS:,} streams of completed runs are listed",
+    )
+
+
+class StatusDocument(_Model):
+    """The document, version 1. Keys may be added within a version; none is removed."""
+
+    schema_version: Literal[1] = 1
+    written_at: Time | None = Field(
+        default=None,
+        description="UTC: when it was written, or found unchanged; null if no service ever wrote"
+        " one, and then `service` has only `up`",
+    )
+    service: ServiceInfo = ServiceInfo()
+    queue: QueueInfo = QueueInfo()
+    roots: tuple[RootInfo, ...] = Field(default=(), description="the data roots")
+    disks: tuple[DiskInfo, ...] = Field(default=(), description="the output directories")
+    totals: Totals = Totals()
+    runs: tuple[RunInfo, ...] = Field(default=(), description="oldest first")
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return the document as ``status --json`` prints it, without passwords in URLs."""
+        document: dict[str, JsonValue] = redact_urls(self.model_dump(mode="json"))
+        if self.written_at is None:
+            document["service"] = {"up": self.service.up}
+        return document
 
 
 @dataclass(frozen=True)
-class ServiceInfo:
-    """What a snapshot says of the service itself.
+class ProcessInfo:
+    """What the document says of the service and the state machine does not know.
 
     Attributes
     ----------
@@ -50,12 +216,10 @@ class ServiceInfo:
         The file used.
     started_ns : int
         Unix time.
-    phase : str
-        starting, running, stopping or stopped.
+    is_stopped : bool
+        Nothing comes after this document.
     cluster : str
         In words.
-    waits_for : str
-        Why the cluster is not there; empty where it is.
     """
 
     pid: int
@@ -63,28 +227,24 @@ class ServiceInfo:
     host: str
     config: str | None
     started_ns: int
-    phase: str
     cluster: str
-    waits_for: str = ""
+    is_stopped: bool = False
 
 
-def describe(
-    state: ServiceStateMachine, facts: ServiceInfo, now_ns: int, offset_ns: int
-) -> dict[str, Any]:
-    """Put what the service knows into a document of schema version 1.
+def build_status(
+    state: ServiceStateMachine, info: ProcessInfo, now_ns: int, offset_ns: int
+) -> StatusDocument:
+    """Describe everything that the service knows.
 
     Parameters
     ----------
     state : ServiceStateMachine
-    facts : ServiceInfo
+    info : ProcessInfo
     now_ns : int
         Unix time.
     offset_ns : int
         Unix time minus the monotonic time of the records.
     """
-    n_waiting, n_running = state.backlog.counts()
-    active = [state.runs[name].streams.values() for name in state.backlog.active]
-    statuses = [stream.status for streams in active for stream in streams]
     left = MAX_SETTLED_STREAMS
     runs = []
     for run in sorted(state.runs.values(), key=lambda run: run.order, reverse=True):
@@ -92,99 +252,30 @@ def describe(
         has_errors = run.n_quarantined > 0 or run.n_verify_failed > 0
         with_streams = not is_settled or has_errors or left > 0
         left -= len(run.streams) if is_settled else 0
-        runs.append(_run(run, offset_ns, with_streams=with_streams))
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "written_at": iso(now_ns),
-        "service": {
-            "pid": facts.pid,
-            "host": facts.host,
-            "version": facts.version,
-            "config": facts.config,
-            "phase": facts.phase,
-            "started_at": iso(facts.started_ns),
-            "cluster": facts.cluster,
-            "waits_for": facts.waits_for or None,
-        },
-        "queue": {
-            "n_waiting": n_waiting,
-            "n_running": n_running,
-            "running": {
-                "l0": statuses.count(StreamStatus.INGESTING)
-                + statuses.count(StreamStatus.FOLLOWING),
-                "l1": statuses.count(StreamStatus.L1_RUNNING),
-            },
-            "n_behind_bytes": sum(s.n_behind_bytes for streams in active for s in streams),
-            "paused": state.backlog.paused or None,
-        },
-        "roots": [_root(root) for root in state.roots.values()],
-        "disks": [
-            {"key": seen.label, "path": seen.path, "free_bytes": seen.free_bytes}
+        runs.append(_describe_run(run, offset_ns, with_streams=with_streams))
+    return StatusDocument(
+        written_at=iso(now_ns),
+        service=ServiceInfo(
+            up=not info.is_stopped,
+            pid=info.pid,
+            host=info.host,
+            version=info.version,
+            config=info.config,
+            phase=ServicePhase.STOPPED if info.is_stopped else state.phase,
+            started_at=iso(info.started_ns),
+            cluster=info.cluster,
+            waits_for=state.waits_for or None,
+        ),
+        queue=_describe_queue(state),
+        roots=tuple(_describe_root(root) for root in state.roots.values()),
+        disks=tuple(
+            DiskInfo(key=seen.label, path=seen.path, free_bytes=seen.free_bytes)
             for seen in state.outputs
             if not seen.problem
-        ],
-        "totals": _totals(state),
-        "runs": runs[::-1],
-    }
-
-
-def write_snapshot(state_dir: Path, document: dict[str, Any]) -> None:
-    """Replace the snapshot in one step; durable it need not be."""
-    temporary = state_dir / f".{SNAPSHOT_NAME}.tmp"
-    temporary.write_text(json.dumps(redact_urls(document), separators=(",", ":")))
-    reached("snapshot.written")
-    temporary.replace(state_dir / SNAPSHOT_NAME)
-    reached("snapshot.replaced")
-
-
-def touch_status_file(state_dir: Path) -> None:
-    """Show that nothing has changed since the snapshot was written, and that somebody looked."""
-    with contextlib.suppress(OSError):
-        os.utime(state_dir / SNAPSHOT_NAME)
-
-
-def read_snapshot(state_dir: Path) -> dict[str, Any] | None:
-    """Read the snapshot; None if it is missing or has another schema.
-
-    Its ``written_at`` is that of the file, which `touch_status_file` renews.
-
-    Raises
-    ------
-    InputError
-        It cannot be read.
-    """
-    try:
-        with open(state_dir / SNAPSHOT_NAME, "rb") as file:
-            written_ns = os.fstat(file.fileno()).st_mtime_ns
-            document = json.loads(file.read())
-    except (FileNotFoundError, ValueError):
-        return None
-    except OSError as error:
-        path = str(state_dir / SNAPSHOT_NAME)
-        raise InputError(f"cannot read the status: {error.strerror}", path=path) from None
-    if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
-        return None
-    return {**document, "written_at": iso(written_ns)}
-
-
-def empty_snapshot() -> dict[str, Any]:
-    """Return the document of a service that has not written one."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "written_at": None,
-        "service": {},
-        "queue": {
-            "n_waiting": 0,
-            "n_running": 0,
-            "running": {"l0": 0, "l1": 0},
-            "n_behind_bytes": 0,
-            "paused": None,
-        },
-        "roots": [],
-        "disks": [],
-        "totals": dict.fromkeys(_TOTALS, 0),
-        "runs": [],
-    }
+        ),
+        totals=_sum_up(state),
+        runs=tuple(runs[::-1]),
+    )
 
 
 def iso(time_ns: int) -> str:
@@ -193,67 +284,109 @@ def iso(time_ns: int) -> str:
     return text.replace("+00:00", "Z")
 
 
-def _totals(state: ServiceStateMachine) -> dict[str, int]:
-    streams = [stream for run in state.runs.values() for stream in run.streams.values()]
-    counts = (
-        len(state.runs),
-        len(streams),
-        sum(s.status is StreamStatus.DONE for s in streams),
-        sum(s.status is StreamStatus.QUARANTINED for s in streams),
-        sum(s.n_frames for s in streams),
-        sum(run.n_verified for run in state.runs.values()),
-        sum(run.n_verify_failed for run in state.runs.values()),
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the document, docs/status.schema.json."""
+    schema = StatusDocument.model_json_schema(mode="serialization")
+    # Without a service there is only `up`.
+    schema["$defs"]["ServiceInfo"]["required"] = ["up"]
+    title = {"title": "panoseti-zarr status --json"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **title}
+
+
+def describe_keys() -> Iterator[str]:
+    """Give the lines of docs/logs.md that describe every key of the document."""
+    parts = (
+        *(("", StatusDocument), ("service", ServiceInfo), ("queue", QueueInfo)),
+        *(("roots", RootInfo), ("disks", DiskInfo), ("totals", Totals)),
+        *(("runs", RunInfo), ("runs[].streams", StreamInfo)),
     )
-    return dict(zip(_TOTALS, counts, strict=True))
+    for name, model in parts:
+        subject = (model.__doc__ or "").partition("\n")[0]
+        yield from (f"**`{name}`** {subject}" if name else subject, "")
+        for key, field in model.model_fields.items():
+            text = f": {field.description}" if field.description else ""
+            yield from wrap_markdown(f"- `{key}`{text}", "  ")
+        yield ""
 
 
-def _root(root: Root) -> dict[str, Any]:
-    return {
-        "path": root.path,
-        "paused": root.paused or None,
-        "n_ignored": root.n_ignored,
-        "refused": [{"name": n, "reason": r} for n, r in sorted(root.refused.items())],
-    }
+def _describe_queue(state: ServiceStateMachine) -> QueueInfo:
+    n_waiting, n_running = state.backlog.counts()
+    active = [state.runs[name].streams.values() for name in state.backlog.active]
+    statuses = [stream.status for streams in active for stream in streams]
+    return QueueInfo(
+        n_waiting=n_waiting,
+        n_running=n_running,
+        running=RunningJobs(
+            l0=statuses.count(StreamStatus.INGESTING) + statuses.count(StreamStatus.FOLLOWING),
+            l1=statuses.count(StreamStatus.L1_RUNNING),
+        ),
+        n_behind_bytes=sum(s.n_behind_bytes for streams in active for s in streams),
+        paused=state.backlog.paused or None,
+    )
 
 
-def _run(run: Run, offset_ns: int, *, with_streams: bool) -> dict[str, Any]:
+def _sum_up(state: ServiceStateMachine) -> Totals:
+    streams = [stream for run in state.runs.values() for stream in run.streams.values()]
+    return Totals(
+        n_runs=len(state.runs),
+        n_streams=len(streams),
+        n_done=sum(s.status is StreamStatus.DONE for s in streams),
+        n_quarantined=sum(s.status is StreamStatus.QUARANTINED for s in streams),
+        n_frames=sum(s.n_frames for s in streams),
+        n_verified=sum(run.n_verified for run in state.runs.values()),
+        n_verify_failed=sum(run.n_verify_failed for run in state.runs.values()),
+    )
+
+
+def _describe_root(root: Root) -> RootInfo:
+    refused = (RejectedEntry(name=n, reason=reason) for n, reason in sorted(root.refused.items()))
+    return RootInfo(
+        path=root.path,
+        paused=root.paused or None,
+        n_ignored=root.n_ignored,
+        refused=tuple(refused),
+    )
+
+
+def _describe_run(run: Run, offset_ns: int, *, with_streams: bool) -> RunInfo:
     def at(time_s: float | None) -> str | None:
         return None if time_s is None else iso(int(time_s * 1e9) + offset_ns)
 
     streams = run.streams.values()
-    return {
-        "name": run.name,
-        "root": run.root,
-        "state": run.state,
-        "reason": run.reason or None,
-        "discovered_at": at(run.discovered_s),
-        "finished_at": at(run.finished_s),
-        "completed_at": at(run.completed_s),
-        "n_streams": len(streams),
-        "n_quarantined": run.n_quarantined,
-        "n_frames": sum(stream.n_frames for stream in streams),
-        "n_bytes": sum(stream.n_bytes for stream in streams),
-        "n_verified": run.n_verified,
-        "warnings": list(run.warnings),
-        "streams": [_stream(run, s, at(s.due_s)) for s in streams] if with_streams else None,
-    }
+    listed = tuple(_describe_stream(run, s, at(s.due_s)) for s in streams) if with_streams else None
+    return RunInfo(
+        name=run.name,
+        root=run.root,
+        state=run.state,
+        reason=run.reason or None,
+        discovered_at=at(run.discovered_s),
+        finished_at=at(run.finished_s),
+        completed_at=at(run.completed_s),
+        n_streams=len(streams),
+        n_quarantined=run.n_quarantined,
+        n_frames=sum(stream.n_frames for stream in streams),
+        n_bytes=sum(stream.n_bytes for stream in streams),
+        n_verified=run.n_verified,
+        warnings=run.warnings,
+        streams=listed,
+    )
 
 
-def _stream(run: Run, stream: Stream, retry_at: str | None) -> dict[str, Any]:
-    # While files of the run change, nobody shall be told that they are all in the store.
+def _describe_stream(run: Run, stream: Stream, retry_at: str | None) -> StreamInfo:
+    # While files of the run change, nobody shall read that they are all in the store.
     is_known = not (run.is_settling and stream.verify is VerifyStatus.VERIFIED)
     verified_ns = stream.verified_ns if is_known else None
-    return {
-        "stream": stream.key,
-        "state": stream.status.value,
-        "n_frames": stream.n_frames,
-        "n_bytes": stream.n_bytes,
-        "n_behind_bytes": stream.n_behind_bytes,
-        "lag_s": None if stream.lag_s is None else round(stream.lag_s, 1),
-        "last_error": stream.reason or stream.verify_reason or None,
-        "retry_at": retry_at,
-        "verify": (stream.verify if is_known else VerifyStatus.UNVERIFIED).value,
-        "verified_at": None if verified_ns is None else iso(verified_ns),
-        "verified_store_id": stream.verified_store_id if verified_ns is not None else None,
-        "verified_commit": stream.verified_commit if verified_ns is not None else None,
-    }
+    return StreamInfo(
+        stream=stream.key,
+        state=stream.status,
+        n_frames=stream.n_frames,
+        n_bytes=stream.n_bytes,
+        n_behind_bytes=stream.n_behind_bytes,
+        lag_s=None if stream.lag_s is None else round(stream.lag_s, 1),
+        last_error=stream.reason or stream.verify_reason or None,
+        retry_at=retry_at,
+        verify=stream.verify if is_known else VerifyStatus.UNVERIFIED,
+        verified_at=None if verified_ns is None else iso(verified_ns),
+        verified_store_id=stream.verified_store_id if verified_ns is not None else None,
+        verified_commit=stream.verified_commit if verified_ns is not None else None,
+    )

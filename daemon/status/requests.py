@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panoseti_zarr.config import DaemonConfig
-from panoseti_zarr.daemon.status.document import read_snapshot
+from panoseti_zarr.daemon.status.file import read_status_file
 from panoseti_zarr.errors import InputError, one_line
 
 REQUESTS_NAME = "requests"
@@ -43,8 +43,7 @@ def request_retry(settings: DaemonConfig, state_dir: Path, run: str, *, rebuild:
     InputError
         There is no such run, or the request cannot be written.
     """
-    snapshot = read_snapshot(state_dir) or {"runs": []}
-    is_known = run in {known["name"] for known in snapshot["runs"]}
+    is_known = run in {known.name for known in read_status_file(state_dir).runs}
     is_there = run.endswith(".pffd") and any((r / run).is_dir() for r in settings.data_root)
     if not (is_known or is_there):
         raise InputError(f"no run named {one_line(run)} is known, or in a data root")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from panoseti_zarr.config import Config, QuicklookConfig
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.state.instructions import Log
+from panoseti_zarr.daemon.status.document import StatusDocument
 
 if TYPE_CHECKING:
     from panoseti_zarr.daemon.web.server import StatusPage
@@ -54,12 +55,12 @@ class PageFeed:
         if self._page and log.event == "stream.committed":
             self._page.committed(log.fields["n_bytes"], time.time())
 
-    def publish(self, document: dict[str, Any]) -> None:
+    def publish(self, document: StatusDocument) -> None:
         """Show a status document."""
         if self._page:
             self._page.show(document, self.dashboard_url)
 
-    def run_due(self, describe: Callable[[], dict[str, Any]]) -> None:
+    def run_due(self, describe: Callable[[], StatusDocument]) -> None:
         """Show a new document where one is due; ``describe`` makes it."""
         if self._page is None:
             return

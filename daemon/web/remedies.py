@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from typing import Any
+
+from panoseti_zarr.daemon.status.document import StreamInfo
 
 _STANDARD_CONFIG = "/etc/panoseti-zarr/config.toml"
 _RETRYING = frozenset({"retrying", "l1_retrying"})
@@ -53,15 +54,14 @@ _CASES = (
 _DIFFERS = "Nothing was changed. Find out whether store or files are right. To compare again:"
 
 
-def find_remedy(run: str, stream: dict[str, Any], config: str | None) -> Remedy | None:
+def find_remedy(run: str, stream: StreamInfo, config: str | None) -> Remedy | None:
     """Return the remedy for a stream, as docs/operate.md describes it.
 
     Parameters
     ----------
     run : str
         Its name.
-    stream : dict
-        Its entry in the status document.
+    stream : StreamInfo
     config : str or None
         The configuration file that the service uses.
 
@@ -72,20 +72,21 @@ def find_remedy(run: str, stream: dict[str, Any], config: str | None) -> Remedy 
 
     Examples
     --------
-    >>> stream = {"state": "quarantined", "last_error": "a.pff arrived after seqno 3 was committed"}
+    >>> error = "a.pff arrived after seqno 3 was committed"
+    >>> stream = StreamInfo(stream="dp_img16.module_1", state="quarantined", last_error=error)
     >>> find_remedy("obs 1.pffd", stream, None).command
     "panoseti-zarr retry --rebuild 'obs 1.pffd'"
     """
-    reason = stream.get("last_error")
+    reason = stream.last_error
     if not reason:
         return None
-    if stream["state"] in _RETRYING:
+    if stream.state in _RETRYING:
         return Remedy("The service retries it.")
-    if stream["state"] == "quarantined":
+    if stream.state == "quarantined":
         for words, pattern, rebuild in _CASES:
             if re.search(pattern, reason):
                 return Remedy(words, retry_command(run, config, rebuild=rebuild))
-    is_unlike = stream.get("verify") == "failed"
+    is_unlike = stream.verify == "failed"
     return Remedy(_DIFFERS, retry_command(run, config)) if is_unlike else None
 
 

@@ -18,10 +18,11 @@ from tornado.iostream import IOStream
 from tornado.web import Application
 
 from panoseti_zarr.daemon.log import published
+from panoseti_zarr.daemon.status.document import StatusDocument
 from panoseti_zarr.daemon.web.handlers import Events, Files, Picture
 from panoseti_zarr.daemon.web.hub import ClientHub
 
-_Document = tuple[dict[str, Any], str | None]
+_Shown = tuple[StatusDocument, str | None]
 
 LOOPBACK = "127.0.0.1"
 
@@ -64,8 +65,8 @@ class StatusPage:
             self._loop.close()
             raise
         # One place: of several that come while the page's thread is busy the last is enough.
-        self._documents: deque[_Document] = deque(maxlen=1)
-        self._last: _Document | None = None
+        self._documents: deque[_Shown] = deque(maxlen=1)
+        self._last: _Shown | None = None
         self._thread = threading.Thread(target=self._run, name="status page", daemon=True)
         self._thread.start()
         self._lines = _TakeLines(self)
@@ -76,13 +77,12 @@ class StatusPage:
         """Whether somebody looks: only then it is worth showing every change at once."""
         return self._hall.is_watched
 
-    def show(self, document: dict[str, Any], dashboard: str | None) -> None:
-        """Show a status document, which must not change any more.
+    def show(self, document: StatusDocument, dashboard: str | None) -> None:
+        """Show a status document.
 
         Parameters
         ----------
-        document : dict
-            The result of `describe`.
+        document : StatusDocument
         dashboard : str or None
             Where Dask's dashboard is.
         """

@@ -10,6 +10,7 @@ import json
 from collections import deque
 from typing import Any
 
+from panoseti_zarr.daemon.status.document import RunInfo, StatusDocument
 from panoseti_zarr.daemon.web.presenter import RunPictures, present_head, present_run
 
 N_MINUTES = 720
@@ -32,7 +33,7 @@ class VersionedView:
         self.version = 0
         self._head = _Part()
         self._names = _Part()
-        self._seen: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, RunInfo] = {}
         self._pictures: dict[str, RunPictures] = {}
         self._runs: dict[str, _Part] = {}
         self._minutes: dict[int, tuple[int, int]] = {}
@@ -40,7 +41,7 @@ class VersionedView:
 
     def show(
         self,
-        document: dict[str, Any],
+        document: StatusDocument,
         pictures: dict[str, RunPictures],
         dashboard: str | None,
     ) -> bool:
@@ -48,17 +49,16 @@ class VersionedView:
 
         Parameters
         ----------
-        document : dict
-            The result of `describe`; it is kept, and must not change any more.
+        document : StatusDocument
         pictures : dict
             By run.
         dashboard : str or None
             Where Dask's dashboard is.
         """
         version = self.version + 1
-        config = document["service"]["config"]
+        config = document.service.config
         is_new = self._head.put(present_head(document, dashboard), version)
-        runs = {run["name"]: run for run in document["runs"]}
+        runs = {run.name: run for run in document.runs}
         for name, run in runs.items():
             mine, before = pictures.get(name, {}), self._pictures.get(name, {})
             if run != self._seen.get(name) or mine != before:

@@ -8,12 +8,15 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from panoseti_zarr.cli.console import echo_json
 from panoseti_zarr.core.text import count, format_size
+
+if TYPE_CHECKING:
+    from panoseti_zarr.daemon.status.document import QueueInfo, RunInfo, StatusDocument, Totals
 
 QUARANTINED = 1
 """Exit code: the service is up, but a stream is in quarantine, or differs from its files."""
@@ -53,7 +56,7 @@ def status(
         while True:
             document = read_status(state_dir)
             if as_json:
-                echo_json(document)
+                echo_json(document.as_json())
             else:
                 typer.echo("\n".join(format_status(document)))
             if not watch:
@@ -85,7 +88,7 @@ def _show_live(state_dir: Path) -> int:
     return exit_code(document)
 
 
-def read_status(state_dir: Path) -> dict[str, Any]:
+def read_status(state_dir: Path) -> StatusDocument:
     """Return the service's last status document, with ``service.up`` as it is now.
 
     Raises
@@ -93,38 +96,38 @@ def read_status(state_dir: Path) -> dict[str, Any]:
     InputError
         The state directory cannot be read.
     """
-    from panoseti_zarr.daemon.status.document import empty_snapshot, read_snapshot
+    from panoseti_zarr.daemon.status.file import read_status_file
     from panoseti_zarr.daemon.status.lock import is_locked
 
     is_up = is_locked(state_dir)
-    document = read_snapshot(state_dir) or empty_snapshot()
-    document["service"]["up"] = is_up
-    return document
+    document = read_status_file(state_dir)
+    service = document.service.model_copy(update={"up": is_up})
+    return document.model_copy(update={"service": service})
 
 
-def exit_code(document: dict[str, Any]) -> int:
+def exit_code(document: StatusDocument) -> int:
     """Return what the command says with its exit code."""
-    if not document["service"]["up"] or _silent_s(document) > _SILENT_S:
+    if not document.service.up or _silent_s(document) > _SILENT_S:
         return DOWN
-    totals = document["totals"]
-    return QUARANTINED if totals["n_quarantined"] or totals.get("n_verify_failed") else 0
+    totals = document.totals
+    return QUARANTINED if totals.n_quarantined or totals.n_verify_failed else 0
 
 
-def format_status(document: dict[str, Any]) -> Iterator[str]:
+def format_status(document: StatusDocument) -> Iterator[str]:
     """Lay a status document out for people: lines of at most 80 columns."""
     yield from _head_lines(document)
-    for run in document["runs"]:
+    for run in document.runs:
         yield from _run_lines(run)
-    yield from _total_lines(document["totals"])
+    yield from _total_lines(document.totals)
 
 
-def fit_status(document: dict[str, Any], n_lines: int) -> list[str]:
+def fit_status(document: StatusDocument, n_lines: int) -> list[str]:
     """Lay out as much of a status document as fits: runs under way first, then the latest."""
-    head, total = list(_head_lines(document)), list(_total_lines(document["totals"]))
+    head, total = list(_head_lines(document)), list(_total_lines(document.totals))
     left = n_lines - len(head) - len(total) - 1
-    runs = document["runs"][::-1]
+    runs = document.runs[::-1]
     shown: list[list[str]] = []
-    for run in sorted(runs, key=lambda run: run["state"] in {"done", "removed"}):
+    for run in sorted(runs, key=lambda run: run.state in {"done", "removed"}):
         block = list(_run_lines(run))
         if len(block) > left:
             break
@@ -135,78 +138,78 @@ def fit_status(document: dict[str, Any], n_lines: int) -> list[str]:
     return [*head, *(line for block in shown for line in block), *others, *total]
 
 
-def _head_lines(document: dict[str, Any]) -> Iterator[str]:
+def _head_lines(document: StatusDocument) -> Iterator[str]:
     yield from _service_lines(document)
-    for root in document["roots"]:
-        yield from _wrapped(f"root: {root['path']}: {root['paused'] or 'watched'}")
-        if root["n_ignored"]:
-            yield f"      {count(root['n_ignored'], 'run')} older than ignore_before left alone"
-        for refused in root["refused"]:
-            yield from _wrapped(f"refused: {refused['name']!r}: {refused['reason']}", 2)
-    if document["runs"]:
+    for root in document.roots:
+        yield from _wrapped(f"root: {root.path}: {root.paused or 'watched'}")
+        if root.n_ignored:
+            yield f"      {count(root.n_ignored, 'run')} older than ignore_before left alone"
+        for refused in root.refused:
+            yield from _wrapped(f"refused: {refused.name!r}: {refused.reason}", 2)
+    if document.runs:
         yield f"{'':2}{'stream':<26}{'state':<14}{'frames':>16}{'lag':>11}  {'verified':<8}"
 
 
-def _total_lines(totals: dict[str, Any]) -> Iterator[str]:
+def _total_lines(totals: Totals) -> Iterator[str]:
     yield (
-        f"total: {count(totals['n_runs'], 'run')}, {count(totals['n_streams'], 'stream')}, "
-        f"{totals['n_done']} done, {totals['n_quarantined']} quarantined, "
-        f"{count(totals['n_frames'], 'frame')}"
+        f"total: {count(totals.n_runs, 'run')}, {count(totals.n_streams, 'stream')}, "
+        f"{totals.n_done} done, {totals.n_quarantined} quarantined, "
+        f"{count(totals.n_frames, 'frame')}"
     )
-    if n_failed := totals.get("n_verify_failed", 0):
+    if n_failed := totals.n_verify_failed:
         differ = "differs from its" if n_failed == 1 else "differ from their"
         yield f"{count(n_failed, 'stream')} {differ} frame files"
 
 
-def _service_lines(document: dict[str, Any]) -> Iterator[str]:
-    service, queue = document["service"], document["queue"]
-    written_at = document["written_at"]
+def _service_lines(document: StatusDocument) -> Iterator[str]:
+    service, queue = document.service, document.queue
+    written_at = document.written_at
     if written_at is None:
-        state = "up" if service["up"] else "down"
+        state = "up" if service.up else "down"
         yield f"service: {state}; it has not written a status in this state directory yet"
         return
-    if not service["up"]:
-        how = "stopped" if service["phase"] == "stopped" else "ended without a word; last status"
+    if not service.up:
+        how = "stopped" if service.phase == "stopped" else "ended without a word; last status"
         yield from _wrapped(f"service: down ({how} at {written_at}); what follows is of then")
     else:
-        yield f"service: {service['phase']}, pid {service['pid']}, since {service['started_at']}"
+        yield f"service: {service.phase}, pid {service.pid}, since {service.started_at}"
         if _silent_s(document) > _SILENT_S:
             yield f"         no sign of life since {written_at}"
-    if service.get("waits_for"):
-        yield from _wrapped(f"cluster: {service['cluster']}; waits: {service['waits_for']}")
-    pause = f"; paused: {queue['paused']}" if queue["paused"] else ""
+    if service.waits_for:
+        yield from _wrapped(f"cluster: {service.cluster}; waits: {service.waits_for}")
+    pause = f"; paused: {queue.paused}" if queue.paused else ""
     yield from _wrapped(
-        f"queue: {count(queue['n_waiting'], 'stream')} waiting, "
-        f"{count(queue['n_running'], 'job')}{_behind(queue)}{pause}"
+        f"queue: {count(queue.n_waiting, 'stream')} waiting, "
+        f"{count(queue.n_running, 'job')}{_behind(queue)}{pause}"
     )
 
 
-def _behind(queue: dict[str, Any]) -> str:
-    n_bytes = queue.get("n_behind_bytes", 0)
+def _behind(queue: QueueInfo) -> str:
+    n_bytes = queue.n_behind_bytes
     return f", {format_size(n_bytes)} behind" if n_bytes else ""
 
 
-def _run_lines(run: dict[str, Any]) -> Iterator[str]:
-    yield from _wrapped(run["name"])
-    why = f": {run['reason']}" if run["reason"] else ""
-    n_streams = f", {count(run['n_streams'], 'stream')}, {count(run['n_frames'], 'frame')}"
-    n_verified = run.get("n_verified", 0)
+def _run_lines(run: RunInfo) -> Iterator[str]:
+    yield from _wrapped(run.name)
+    why = f": {run.reason}" if run.reason else ""
+    n_streams = f", {count(run.n_streams, 'stream')}, {count(run.n_frames, 'frame')}"
+    n_verified = run.n_verified
     if n_verified:
-        n_streams += f", {'all' if n_verified == run['n_streams'] else n_verified} verified"
-    yield from _wrapped(f"{run['state']}{why}{n_streams if run['n_streams'] else ''}", 2)
-    for stream in run["streams"] or ():
-        state = f"{stream['state']:<14}"
+        n_streams += f", {'all' if n_verified == run.n_streams else n_verified} verified"
+    yield from _wrapped(f"{run.state}{why}{n_streams if run.n_streams else ''}", 2)
+    for stream in run.streams or ():
+        state = f"{stream.state:<14}"
         if _is_terminal():
-            state = typer.style(state, fg=_COLORS.get(stream["state"]))
+            state = typer.style(state, fg=_COLORS.get(stream.state))
         yield (
-            f"{'':2}{stream['stream']:<26}{state}"
-            f"{stream['n_frames']:>16,}{format_lag(stream['lag_s']):>11}"
-            f"  {_VERIFY_MARKS.get(stream.get('verify'), '-')}"
+            f"{'':2}{stream.stream:<26}{state}"
+            f"{stream.n_frames:>16,}{format_lag(stream.lag_s):>11}"
+            f"  {_VERIFY_MARKS.get(stream.verify, '-')}"
         )
-        if stream["last_error"]:
-            retry = f" (again at {stream['retry_at']})" if stream["retry_at"] else ""
-            yield from _wrapped(f"{stream['last_error']}{retry}", 6)
-    for warning in run["warnings"]:
+        if stream.last_error:
+            retry = f" (again at {stream.retry_at})" if stream.retry_at else ""
+            yield from _wrapped(f"{stream.last_error}{retry}", 6)
+    for warning in run.warnings:
         yield from _wrapped(f"warning: {warning}", 2)
 
 
@@ -240,11 +243,11 @@ def _wrapped(text: str, indent: int = 0) -> list[str]:
     )
 
 
-def _silent_s(document: dict[str, Any]) -> float:
+def _silent_s(document: StatusDocument) -> float:
     """Return for how long the service has not written a status, seconds."""
-    if document["written_at"] is None:
+    if document.written_at is None:
         return 0.0
-    written = datetime.fromisoformat(document["written_at"])
+    written = datetime.fromisoformat(document.written_at)
     return (datetime.now(UTC) - written).total_seconds()
 
 

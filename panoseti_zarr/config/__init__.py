@@ -33,7 +33,7 @@ from panoseti_zarr.config.models import (
     own_keys,
     sections,
 )
-from panoseti_zarr.config.table import config_table
+from panoseti_zarr.config.table import describe_config, wrap_markdown
 from panoseti_zarr.config.types import Codec, Section
 from panoseti_zarr.errors import ConfigError
 
@@ -56,13 +56,14 @@ __all__ = [
     "TlsConfig",
     "WebConfig",
     "capped",
-    "config_table",
+    "describe_config",
     "find_config",
     "ineffective_keys",
     "load_config",
     "own_keys",
     "sections",
     "with_changes",
+    "wrap_markdown",
 ]
 
 SYSTEM_CONFIG = Path("/etc/panoseti-zarr/config.toml")

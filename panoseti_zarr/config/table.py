@@ -1,8 +1,9 @@
-"""The reference page of the configuration, made from its models."""
+"""The reference page of the configuration, generated from its models."""
 
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any
 
 from panoseti_zarr.config.models import own_keys, sections
@@ -11,32 +12,47 @@ from panoseti_zarr.config.types import Section
 _HEAD = """\
 # Configuration
 
-Every key of `config.toml`, made from the models that check it:
-`python -c "from panoseti_zarr.config import config_table; print(config_table(), end='')"`.
-A commented example is `config.toml` at the top of the repository.
+Every key of `config.toml`, generated from the models that check it (`make generate`). A commented
+example is `config.toml` at the top of the repository.
 
 The file is the command's argument, else `$CONFIG_FILE`, else `./config.toml`, else (`serve`,
-`status`, `retry`) `/etc/panoseti-zarr/config.toml`, otherwise every key has its
-default. An unknown key is an error. Paths may start with `~`; relative ones are taken from the
-directory in which the command was started.
+`status`, `retry`) `/etc/panoseti-zarr/config.toml`. Without a file every key has its default. An
+unknown key is an error. Paths may start with `~`; relative ones are taken from the directory in
+which the command was started.
 """
 
+_WIDTH = 100
 
-def config_table() -> str:
-    """Return ``docs/config.md``: a table a section, one row a key, as Markdown."""
+
+def describe_config() -> str:
+    """Return ``docs/config.md``: a section for each of the file's, one entry a key, as Markdown."""
     return "\n".join([_HEAD, *(_section(name, model) for name, model in sections())])
 
 
 def _section(name: str, model: type[Section]) -> str:
     subject = (model.__doc__ or "").partition("\n")[0].partition(": ")[2]
     lines = [f"## `[{name}]`", "", subject[:1].upper() + subject[1:], ""]
-    lines += ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
     properties = model.model_json_schema()["properties"]
     for key in own_keys(model):
         field = model.model_fields[key]
-        cells = (f"`{key}`", _values(properties[key]), _default(field.default), field.description)
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        head = f"- **`{key}`**: {_values(properties[key])}; default {_default(field.default)}."
+        lines += wrap_markdown(head, "  ") + wrap_markdown(f"  {field.description}", "  ")
     return "\n".join([*lines, ""])
+
+
+def wrap_markdown(text: str, indent: str) -> list[str]:
+    """Wrap a paragraph of Markdown at the width of the documentation.
+
+    Parameters
+    ----------
+    text : str
+        With the indent of its first line.
+    indent : str
+        Of the lines after the first.
+    """
+    return textwrap.wrap(
+        text, _WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def _values(schema: dict[str, Any]) -> str:

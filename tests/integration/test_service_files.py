@@ -12,7 +12,8 @@ from support.service_process import environment
 
 from panoseti_zarr.config import DaemonConfig
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
-from panoseti_zarr.daemon.status.document import read_snapshot, write_snapshot
+from panoseti_zarr.daemon.status.document import RunInfo, StatusDocument
+from panoseti_zarr.daemon.status.file import read_status_file, write_status_file
 from panoseti_zarr.daemon.status.ledger import LEDGER_NAME, Ledger, rows_of
 from panoseti_zarr.daemon.status.lock import LOCK_NAME, is_locked, service_lock
 from panoseti_zarr.daemon.status.requests import (
@@ -48,6 +49,12 @@ def example_run() -> Run:
         completed_s=4.0,
         streams=streams,
     )
+
+
+def document(name: str, reason: str | None = None) -> StatusDocument:
+    """Return a status document with a run."""
+    run = RunInfo(name=name, root="/data", state="waiting", reason=reason)
+    return StatusDocument(written_at="2024-07-25T04:34:06Z", runs=(run,))
 
 
 class TestLedger:
@@ -202,7 +209,7 @@ class TestRequests:
     def test_a_run_that_only_the_status_knows_is_known(self, tmp_path):
         """Its directory may be away at present."""
         (tmp_path / REQUESTS_NAME).mkdir()
-        write_snapshot(tmp_path, {"schema_version": 1, "runs": [{"name": "old.pffd"}]})
+        write_status_file(tmp_path, document("old.pffd"))
         request_retry(DaemonConfig(), tmp_path, "old.pffd", rebuild=False)
         assert len(find_requests(tmp_path)) == 1
 
@@ -230,21 +237,19 @@ class TestRequests:
         assert reason
 
 
-class TestSnapshot:
+class TestStatusFile:
     """The status file."""
 
     def test_is_replaced_in_one_step_and_holds_no_password(self, tmp_path):
         """A reader meets the old or the new document, and neither shows a secret."""
-        document = {"schema_version": 1, "runs": [{"reason": "ftp://me:word@host/x"}]}
-        write_snapshot(tmp_path, document)
+        write_status_file(tmp_path, document("a.pffd", reason="ftp://me:word@host/x"))
         assert "word" not in (tmp_path / "status.json").read_text()
-        found = read_snapshot(tmp_path)
-        assert found is not None
-        assert found["runs"][0]["reason"] == "ftp://host/x"
+        found = read_status_file(tmp_path)
+        assert found.runs[0].reason == "ftp://host/x"
         assert os.listdir(tmp_path) == ["status.json"]
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": 2}'])
-    def test_what_is_no_snapshot_is_none(self, tmp_path, content):
-        """A torn or foreign file is like none."""
+    def test_a_torn_or_foreign_file_is_like_none(self, tmp_path, content):
+        """No service has written a status yet."""
         (tmp_path / "status.json").write_bytes(content)
-        assert read_snapshot(tmp_path) is None
+        assert read_status_file(tmp_path) == StatusDocument()

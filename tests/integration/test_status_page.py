@@ -11,7 +11,7 @@ import time
 import pytest
 from support.waiting import PATIENCE_S
 
-from panoseti_zarr.daemon.status.document import empty_snapshot
+from panoseti_zarr.daemon.status.document import StatusDocument
 from panoseti_zarr.daemon.web.hub import MAX_READERS
 from panoseti_zarr.daemon.web.server import StatusPage
 
@@ -31,15 +31,12 @@ SERVICE = {
 
 def run_document(name: str, **more) -> dict:
     """Return a run of a status document."""
-    nothing = dict.fromkeys(("reason", "discovered_at", "finished_at", "completed_at"))
-    sums = dict.fromkeys(("n_streams", "n_quarantined", "n_frames", "n_bytes", "n_verified"), 0)
-    run = {"name": name, "root": "/data", "state": "done", **nothing, **sums, "warnings": []}
-    return {**run, "streams": None, **more}
+    return {"name": name, "root": "/data", "state": "done", **more}
 
 
-def document(*runs: dict) -> dict:
+def document(*runs: dict, **service: str) -> StatusDocument:
     """Return a status document."""
-    return {**empty_snapshot(), "service": SERVICE, "runs": list(runs)}
+    return StatusDocument.model_validate({"service": {**SERVICE, **service}, "runs": runs})
 
 
 @pytest.fixture
@@ -305,7 +302,7 @@ def test_the_end_tells_the_readers_and_waits_for_none(port, tmp_path):
     page.show(document(), None)
     with Reader(port) as reader, socket.create_connection(("127.0.0.1", port)):
         reader.take()
-        page.show({**document(), "service": {**SERVICE, "phase": "stopped"}}, None)
+        page.show(document(phase="stopped"), None)
         closing = threading.Thread(target=page.close)
         closing.start()
         assert reader.take()["head"]["service"]["phase"] == "stopped"

@@ -20,7 +20,7 @@ from support.stores import snapshot
 from support.waiting import PATIENCE_S
 
 from panoseti_zarr.daemon.state.records import StreamStatus
-from panoseti_zarr.daemon.status.document import read_snapshot
+from panoseti_zarr.daemon.status.file import read_status_file
 from panoseti_zarr.daemon.status.ledger import LEDGER_NAME, Ledger
 from panoseti_zarr.daemon.status.requests import REQUESTS_NAME
 from panoseti_zarr.io.fs.failpoints import SERVICE_STEPS
@@ -122,10 +122,10 @@ def wait_until_done(station, n_streams):
     """Wait until the service's status says that all streams, and all runs, are done."""
     deadline_s = time.monotonic() + PATIENCE_S
     while True:
-        status = read_snapshot(station.state)
-        if status and status["service"]["pid"] == station.pid and status["runs"]:
-            is_complete = all(run["completed_at"] for run in status["runs"])
-            if is_complete and status["totals"]["n_done"] == n_streams:
+        status = read_status_file(station.state)
+        if status.service.pid == station.pid and status.runs:
+            is_complete = all(run.completed_at for run in status.runs)
+            if is_complete and status.totals.n_done == n_streams:
                 return
         assert time.monotonic() < deadline_s, station.story()
         time.sleep(0.01)
@@ -187,7 +187,7 @@ def test_a_kill_at_a_step(one_stream, place, steps):
         assert len(made) == (steps[0] in {"swap.in_place", "l1.done"})
         if steps[0].startswith("snapshot."):
             is_new = steps == ("snapshot.replaced",)
-            assert (read_snapshot(station.state) is not None) == is_new
+            assert (read_status_file(station.state).written_at is not None) == is_new
         if steps in NOTED:
             assert len(station.ledger()) == NOTED[steps]
         one_stream.finish(station, made)

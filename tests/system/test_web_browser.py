@@ -20,7 +20,7 @@ from panoseti_zarr.daemon.state.events import (
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
-from panoseti_zarr.daemon.status.document import ServiceInfo, describe
+from panoseti_zarr.daemon.status.document import ProcessInfo, build_status
 from panoseti_zarr.daemon.web.server import StatusPage
 from panoseti_zarr.io.simulate import StreamPlan
 
@@ -134,17 +134,17 @@ def archive():
 
 def test_two_thousand_runs_load_and_change(archive, port, browser, tmp_path):
     """The newest 100 are shown, a change of one is seen, and a click shows more."""
-    facts = ServiceInfo(7, "1.0", "host", None, 0, "running", "in process")
+    info = ProcessInfo(7, "1.0", "host", None, 0, "in process")
     page = StatusPage(port, tmp_path)
     try:
-        page.show(describe(archive, facts, 0, 0), None)
+        page.show(build_status(archive, info, 0, 0), None)
         browser.resize(1280, 900)
         browser.open(port)
         assert browser.text("#n-runs") == f"{N_RUNS:,}"
         assert browser.count(".run") == 100
         newest = list(archive.runs.values())[-1]
         newest.streams["dp_img16.module_1"].n_frames = 1234567
-        page.show(describe(archive, facts, 0, 0), None)
+        page.show(build_status(archive, info, 0, 0), None)
         browser.wait(lambda: "2,234,567 frames" in browser.text(".run .facts"))
         browser.run("document.getElementById('more').click()")
         assert browser.count(".run") == 200

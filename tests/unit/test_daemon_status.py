@@ -24,9 +24,11 @@ from panoseti_zarr.daemon.state.records import StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.document import (
     MAX_SETTLED_STREAMS,
+    ProcessInfo,
     ServiceInfo,
-    describe,
-    empty_snapshot,
+    StatusDocument,
+    Totals,
+    build_status,
 )
 from panoseti_zarr.daemon.status.summary import summarize
 
@@ -49,11 +51,15 @@ def service(*streams: str, n_runs: int = 1) -> ServiceStateMachine:
     return state
 
 
-def document(state: ServiceStateMachine, *, is_up: bool = True) -> dict[str, Any]:
+def document(state: ServiceStateMachine) -> StatusDocument:
     """Return the status document of a state, as `status` sees it."""
-    facts = ServiceInfo(7, "1.0", "host", "/etc/c.toml", 0, "running", "in process")
-    made = describe(state, facts, time.time_ns(), 0)
-    return {**made, "service": {**made["service"], "up": is_up}}
+    info = ProcessInfo(7, "1.0", "host", "/etc/c.toml", 0, "in process")
+    return build_status(state, info, time.time_ns(), 0)
+
+
+def nothing_written(*, is_up: bool) -> StatusDocument:
+    """Return the document of a service that has not written one."""
+    return StatusDocument(service=ServiceInfo(up=is_up))
 
 
 def test_the_table_fits_80_columns_and_leaves_nothing_out():
@@ -74,16 +80,21 @@ def test_every_state_has_its_exit_code():
     state = service("dp_img16.module_1")
     healthy = document(state)
     assert exit_code(healthy) == 0
-    assert exit_code({**healthy, "totals": {**healthy["totals"], "n_quarantined": 1}}) == 1
-    assert exit_code({**healthy, "written_at": "2024-01-01T00:00:00Z"}) == 2
-    assert exit_code(document(state, is_up=False)) == 2
-    assert exit_code({**empty_snapshot(), "service": {"up": False}}) == 2
-    assert exit_code({**empty_snapshot(), "service": {"up": True}}) == 0
+    down = healthy.service.model_copy(update={"up": False})
+    for change, code in (
+        ({"totals": Totals(n_quarantined=1)}, 1),
+        ({"totals": Totals(n_verify_failed=1)}, 1),
+        ({"written_at": "2024-01-01T00:00:00Z"}, 2),
+        ({"service": down}, 2),
+    ):
+        assert exit_code(healthy.model_copy(update=change)) == code
+    assert exit_code(nothing_written(is_up=False)) == 2
+    assert exit_code(nothing_written(is_up=True)) == 0
 
 
 def test_without_a_status_it_says_so():
     """Nothing was written yet: a line, not a failure."""
-    lines = list(format_status({**empty_snapshot(), "service": {"up": False}}))
+    lines = list(format_status(nothing_written(is_up=False)))
     assert "has not written a status" in lines[0]
 
 
@@ -93,12 +104,12 @@ def test_old_runs_have_their_sums_alone():
     for run in state.runs.values():
         run.completed_s = 0.0
     found = document(state)
-    listed = [run["streams"] is not None for run in found["runs"]]
+    listed = [run.streams is not None for run in found.runs]
     assert sum(listed) == MAX_SETTLED_STREAMS // 100
     assert listed[-1]
     assert not listed[0]
-    assert found["runs"][0]["n_streams"] == 100
-    assert found["totals"]["n_streams"] == 5000
+    assert found.runs[0].n_streams == 100
+    assert found.totals.n_streams == 5000
 
 
 def at_work(*statuses: StreamStatus) -> ServiceStateMachine:
@@ -171,9 +182,9 @@ def test_the_document_has_the_form_that_its_schema_promises(statuses):
     state = at_work(*statuses)
     state.outputs = (OutputSeen("l0_dir", "/l0", volume="v", device=1, free_bytes=5),)
     schema = strictly(json.loads(SCHEMA.read_text()))
-    for made in (document(state), {**empty_snapshot(), "service": {"up": False}}):
-        jsonschema.validate(made, schema)
-    wrong = document(state)
+    for made in (document(state), nothing_written(is_up=False)):
+        jsonschema.validate(made.as_json(), schema)
+    wrong = document(state).as_json()
     wrong["service"]["phase"] = "dancing"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema)

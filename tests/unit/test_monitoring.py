@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from panoseti_zarr.daemon.report.metrics import Metrics
+from panoseti_zarr.daemon.status.document import ServiceInfo, StatusDocument
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "monitoring.md").read_text()
@@ -75,12 +76,10 @@ def test_the_page_has_every_metric_with_its_labels(metrics):
 
 def test_without_its_cluster_the_service_is_not_ready(metrics):
     """Nor before it watches: that is what the alert goes by."""
-    parts = {"totals": {"n_quarantined": 0}, "runs": [], "roots": [], "disks": []}
-    queue = {"n_waiting": 0, "n_behind_bytes": 0, "running": {"l0": 0, "l1": 0}, "paused": None}
     ready = []
     for phase, waits_for in (("starting", None), ("running", None), ("running", "no scheduler")):
-        service = {"phase": phase, "waits_for": waits_for}
-        metrics.publish({"service": service, "queue": queue, **parts})
+        service = ServiceInfo(up=True, phase=phase, waits_for=waits_for)
+        metrics.publish(StatusDocument(service=service))
         ready.append(metrics._is_ready._value.get())
     assert ready == [0, 1, 0]
 

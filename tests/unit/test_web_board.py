@@ -17,7 +17,12 @@ from panoseti_zarr.daemon.state.events import (
 )
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.settings import Settings
-from panoseti_zarr.daemon.status.document import ServiceInfo, describe
+from panoseti_zarr.daemon.status.document import (
+    ProcessInfo,
+    StatusDocument,
+    StreamInfo,
+    build_status,
+)
 from panoseti_zarr.daemon.web.remedies import find_remedy, retry_command
 from panoseti_zarr.daemon.web.versioned_view import N_LINES, N_MINUTES, VersionedView
 
@@ -39,11 +44,14 @@ def state():
     return made
 
 
-def document(state: ServiceStateMachine) -> dict:
+def document(state: ServiceStateMachine) -> StatusDocument:
     """Return the status document of a state."""
-    return describe(
-        state, ServiceInfo(7, "1.0", "host", "/c.toml", 0, "running", "in process"), 0, 0
-    )
+    return build_status(state, ProcessInfo(7, "1.0", "host", "/c.toml", 0, "in process"), 0, 0)
+
+
+def entry(**fields: str) -> StreamInfo:
+    """Return a stream of a status document."""
+    return StreamInfo(stream="dp_img16.module_1", **fields)
 
 
 def changes(board: VersionedView, version: int) -> dict:
@@ -94,7 +102,7 @@ def test_a_run_that_is_gone_is_missing_from_the_names(state):
     board.show(document(state), {}, None)
     version = board.version
     made = document(state)
-    assert board.show({**made, "runs": made["runs"][1:]}, {}, None)
+    assert board.show(made.model_copy(update={"runs": made.runs[1:]}), {}, None)
     assert changes(board, version)["names"] == list(NAMES[1:])
 
 
@@ -157,16 +165,16 @@ def test_no_password_is_shown(state):
 )
 def test_the_command_that_mends_goes_by_the_reason(reason, rebuild):
     """A store that does not fit its files any more is made again; all else is tried again."""
-    stream = {"state": "quarantined", "last_error": reason}
+    stream = entry(state="quarantined", last_error=reason)
     remedy = find_remedy("a b.pffd", stream, "/etc/panoseti-zarr/config.toml")
     assert remedy.command == f"sudo panoseti-zarr retry {'--rebuild ' * rebuild}'a b.pffd'"
 
 
 def test_what_goes_on_by_itself_has_no_command():
     """A stream that is tried again says when; one without an error needs nothing."""
-    assert find_remedy("a", {"state": "retrying", "last_error": "no space"}, None).command == ""
-    assert find_remedy("a", {"state": "ingesting"}, None) is None
-    differs = {"state": "done", "last_error": "pixel (3, 4)", "verify": "failed"}
+    assert find_remedy("a", entry(state="retrying", last_error="no space"), None).command == ""
+    assert find_remedy("a", entry(state="ingesting"), None) is None
+    differs = entry(state="done", last_error="pixel (3, 4)", verify="failed")
     assert find_remedy("a", differs, None).command == "panoseti-zarr retry a"
 
 
@@ -184,5 +192,5 @@ def test_the_reasons_are_those_of_the_documentation():
     for reason in ("was committed with other images than its file has now", "arrived after seqno"):
         (advice,) = re.findall(rf"^\*\*.*{reason}.*\*\*\n((?:.+\n)+)", text, re.M)
         assert "retry RUN --rebuild" in advice
-        stream = {"state": "quarantined", "last_error": f"x {reason} 3 was committed"}
+        stream = entry(state="quarantined", last_error=f"x {reason} 3 was committed")
         assert "--rebuild" in find_remedy("a", stream, None).command
