@@ -116,7 +116,7 @@ def test_watches_of_runs_are_few(hints, tmp_path):
     watcher.close()
 
 
-def test_a_hint_passes_once_until_it_is_taken():
+def test_a_hint_passes_once_until_it_is_acknowledged():
     """A flood of notices is one hint."""
     told = []
     once = HintCoalescer(lambda root, run: told.append((root, run)))
@@ -124,7 +124,7 @@ def test_a_hint_passes_once_until_it_is_taken():
         once("/a", "x")
         once("/a", None)
     assert told == [("/a", "x"), ("/a", None)]
-    once.taken("/a", "x")
+    once.acknowledge("/a", "x")
     once("/a", "x")
     assert told[2:] == [("/a", "x")]
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from panoseti_zarr.cluster import Executor, ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig
-from panoseti_zarr.daemon.jobs.context import JobContext, run_l1
+from panoseti_zarr.daemon.jobs.context import JobContext
+from panoseti_zarr.daemon.jobs.l1 import run_l1
 from panoseti_zarr.daemon.state.events import L1Ended
 from panoseti_zarr.daemon.state.instructions import JobTarget, StartL1
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
