@@ -120,6 +120,13 @@ def _changes_of(node: ast.AST, source: str, replace) -> Iterator[Change]:
             yield replace(node, node, "pass")
 
 
+def copy_packages(root: Path) -> None:
+    """Put the packages below a directory, as they are without a change."""
+    for package in PACKAGES:
+        shutil.rmtree(root / package, ignore_errors=True)
+        shutil.copytree(ROOT / package, root / package, symlinks=True)
+
+
 def run_tests(root: Path, tests: tuple[str, ...]) -> str:
     """Run tests against the package below a directory; return the first that failed, or none."""
     found = [str(path.relative_to(root)) for test in tests for path in sorted(root.glob(test))]
@@ -154,13 +161,15 @@ def main() -> int:
     survivors = []
     with tempfile.TemporaryDirectory(prefix="panoseti-zarr-mutants-") as directory:
         root = Path(directory)
-        for part in ("tests", "docs", "config.toml", "pyproject.toml", "conftest.py"):
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy(ROOT / part, root / part)
+        for path in sorted(ROOT.iterdir()):
+            if not path.name.startswith(".") and path.name not in ("build", *PACKAGES):
+                copy = shutil.copytree if path.is_dir() else shutil.copy
+                copy(path, root / path.name)
+        copy_packages(root)
+        if failed := run_tests(root, TESTS) or run_tests(root, SLOWER_TESTS):
+            raise SystemExit(f"fails without a change: {failed}")
         for change in sample[first::step]:
-            for package in PACKAGES:
-                shutil.rmtree(root / package, ignore_errors=True)
-                shutil.copytree(ROOT / package, root / package, symlinks=True)
+            copy_packages(root)
             shown = change.apply(root)
             try:
                 failed = run_tests(root, TESTS) or run_tests(root, SLOWER_TESTS)
