@@ -1,5 +1,6 @@
 """What the tests of the service share: a real process, its log as it comes, its directories."""
 
+import contextlib
 import json
 import os
 import signal
@@ -194,11 +195,17 @@ class Station:
         return {**json.loads(done.stdout), "exit_code": done.returncode}
 
     def wait_for_status(self, is_so: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Ask for the status until it is as wanted: it is written a moment after the log."""
+        """Ask for the status until it is as wanted: it is written a moment after the log.
+
+        What is not there yet, such as a first run, is not as wanted.
+        """
         deadline_s = time.monotonic() + PATIENCE_S
-        while not is_so(status := self.status()):
+        while True:
+            status = self.status()
+            with contextlib.suppress(LookupError, TypeError):
+                if is_so(status):
+                    return status
             assert time.monotonic() < deadline_s, status
-        return status
 
     def wait_until(self, is_so: Callable[[], Any]) -> None:
         """Wait, looking with each event of the log, until something is so."""

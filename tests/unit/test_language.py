@@ -1,4 +1,4 @@
-"""Phrases that a reader has to read twice do not come back."""
+"""The project's language: no phrase that has to be read twice, no line that does not fit."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,12 @@ PHRASES = re.compile(
 )
 FOLDERS = ("benchmarks", "daemon", "docs", "examples", "panoseti_zarr", "systemd", "tests")
 SUFFIXES = {".css", ".html", ".js", ".md", ".py", ".service", ".sh", ".toml"}
+
+
+PAGES = sorted(
+    path
+    for path in (*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md"), *TOP.glob("benchmarks/*.md"))
+)
 
 
 def files() -> list[Path]:
@@ -44,3 +50,17 @@ def test_there_is_no_such_phrase() -> None:
         if PHRASES.search(line)
     ]
     assert lines == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(TOP)))
+def test_lines_of_documentation_fit(path):
+    """At most 100 columns, 76 in a block of code: they are read in terminals, too."""
+    is_fenced = False
+    wide = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        is_fence = line.lstrip().startswith("```")
+        is_fenced = is_fenced != is_fence
+        is_code = is_fenced or (line.startswith("    ") and line.lstrip()[:2] not in {"- ", "* "})
+        if len(line) > (76 if is_code and not is_fence else 100):
+            wide.append(f"{number}: {len(line)} columns")
+    assert wide == []
