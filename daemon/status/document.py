@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from panoseti_zarr.config import wrap_markdown
 from panoseti_zarr.core.redact import redact_urls
@@ -30,6 +30,14 @@ MAX_SETTLED_STREAMS = 2000
 """Streams of completed runs that are listed one by one; older runs have their sums alone."""
 
 Count = Annotated[int, Field(ge=0)]
+
+
+def _escape(value: object) -> object:
+    r"""Escape what is not Unicode, as ``\udcff``: names of files may hold any bytes."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_escape)]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
@@ -44,13 +52,13 @@ class ServiceInfo(_Model):
 
     up: bool = Field(default=False, description="whether its process is running")
     pid: Count = 0
-    host: str = ""
-    version: str = ""
-    config: str | None = Field(default=None, description="the configuration file")
+    host: Text = ""
+    version: Text = ""
+    config: Text | None = Field(default=None, description="the configuration file")
     phase: ServicePhase = ServicePhase.STARTING
     started_at: Time = Field(default="", description="UTC")
-    cluster: str = Field(default="", description="its type, or `in process`")
-    waits_for: str | None = Field(default=None, description="why there is no cluster, or null")
+    cluster: Text = Field(default="", description="its type, or `in process`")
+    waits_for: Text | None = Field(default=None, description="why there is no cluster, or null")
 
 
 class RunningJobs(_Model):
@@ -69,21 +77,21 @@ class QueueInfo(_Model):
     n_behind_bytes: Count = Field(
         default=0, description="PFF bytes of finished runs that are not committed yet"
     )
-    paused: str | None = Field(default=None, description="the reason, or null")
+    paused: Text | None = Field(default=None, description="the reason, or null")
 
 
 class RejectedEntry(_Model):
     """An entry of a data root that is not followed."""
 
-    name: str
-    reason: str
+    name: Text
+    reason: Text
 
 
 class RootInfo(_Model):
     """A data root."""
 
-    path: str
-    paused: str | None = Field(default=None, description="the reason, or null")
+    path: Text
+    paused: Text | None = Field(default=None, description="the reason, or null")
     n_ignored: Count = Field(default=0, description="runs that began before `ignore_before`")
     refused: tuple[RejectedEntry, ...] = Field(
         default=(), description="rejected entries: `name` and `reason`"
@@ -93,8 +101,8 @@ class RootInfo(_Model):
 class DiskInfo(_Model):
     """An output directory."""
 
-    key: str = Field(description="`l0_dir` or `l1_dir`")
-    path: str
+    key: Text = Field(description="`l0_dir` or `l1_dir`")
+    path: Text
     free_bytes: Count
 
 
@@ -113,7 +121,7 @@ class Totals(_Model):
 class StreamInfo(_Model):
     """A stream of a run."""
 
-    stream: str = Field(
+    stream: Text = Field(
         description="for example `dp_img16.module_3`", pattern=r"^dp_[a-z0-9]+\.module_\d+$"
     )
     state: StreamStatus = Field(
@@ -128,7 +136,7 @@ class StreamInfo(_Model):
     lag_s: float | None = Field(
         default=None, description="age of the last frame when it was committed, or null"
     )
-    last_error: str | None = Field(
+    last_error: Text | None = Field(
         default=None,
         description="why it is quarantined or retried, or how it differs from its files, or null",
     )
@@ -143,20 +151,20 @@ class StreamInfo(_Model):
         description="UTC: when the L0 store equalled its frame files; null before, and once the"
         " store opens again or files of the run change",
     )
-    verified_store_id: str | None = Field(default=None, description="of that store, or null")
+    verified_store_id: Text | None = Field(default=None, description="of that store, or null")
     verified_commit: int | None = Field(default=None, description="of that store, or null")
 
 
 class RunInfo(_Model):
     """A run."""
 
-    name: str = Field(description="of its directory")
-    root: str = Field(description="the data root")
+    name: Text = Field(description="of its directory")
+    root: Text = Field(description="the data root")
     state: RunState = Field(
         description="`waiting` (to be finished), `recording` (followed meanwhile), `working`,"
         " `done`, `quarantined` (done except for that), or `removed`"
     )
-    reason: str | None = Field(default=None, description="why it waits, or null")
+    reason: Text | None = Field(default=None, description="why it waits, or null")
     discovered_at: Time | None = Field(default=None, description="UTC, or null")
     finished_at: Time | None = Field(default=None, description="UTC, or null")
     completed_at: Time | None = Field(default=None, description="UTC, or null")
@@ -170,7 +178,7 @@ class RunInfo(_Model):
         default=0,
         description="streams that equal their frame files; 0 while files of the run change",
     )
-    warnings: tuple[str, ...] = Field(
+    warnings: tuple[Text, ...] = Field(
         default=(), description="one line for each file that was cut short or rejected"
     )
     streams: tuple[StreamInfo, ...] | None = Field(

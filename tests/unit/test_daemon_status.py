@@ -166,6 +166,18 @@ def test_a_screen_shows_what_is_under_way_and_then_the_latest():
     assert len(fit_status(found, 3)) <= 8
 
 
+def test_names_that_are_not_unicode_are_shown():
+    """Any bytes can be in the name of a file, and in a reason that quotes it."""
+    state = service("dp_img16.module_1")
+    state.roots["/data"].refused = {"bytes-\udcff.pffd": "its name is not UTF-8: \udcff"}
+    state.runs[RUN].streams["dp_img16.module_1"].reason = "no such file: \udcfe.pff"
+    made = document(state)
+    text = json.dumps(made.as_json(), ensure_ascii=False).encode()
+    assert b"bytes-\\\\udcff.pffd" in text
+    assert StatusDocument.model_validate_json(text) == made
+    assert any("\\udcfe.pff" in line for line in format_status(made))
+
+
 def strictly(schema: Any) -> Any:
     """Return the schema with no key allowed that it does not name."""
     if isinstance(schema, list):
