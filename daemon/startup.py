@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from panoseti_zarr import __version__
 from panoseti_zarr.config import Config, find_config, ineffective_keys, load_config
+from panoseti_zarr.core.backoff import Backoff
 from panoseti_zarr.daemon.status.lock import service_lock
 from panoseti_zarr.daemon.status.requests import REQUESTS_NAME
 from panoseti_zarr.daemon.watch.mounts import mount_of
@@ -36,7 +37,7 @@ _CONFIGURED_WRONGLY = frozenset(
 
 _MAY_PASS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
-_MOST_DELAY_S = 60.0
+_BACKOFF = Backoff(first_s=1.0, most_s=60.0)
 
 
 def serve(argument: Path | None) -> int:
@@ -155,7 +156,7 @@ def _open_ledger(state_dir: Path, notifier: SystemdNotifier) -> Ledger:
     from panoseti_zarr.daemon.log import get_logger  # noqa: PLC0415
     from panoseti_zarr.daemon.status.ledger import Ledger  # noqa: PLC0415
 
-    delay_s = 1.0
+    n_failures = 0
     while True:
         try:
             return Ledger(state_dir)
@@ -164,9 +165,10 @@ def _open_ledger(state_dir: Path, notifier: SystemdNotifier) -> Ledger:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _MAY_PASS:
                 raise InputError(f"cannot open the ledger: {error}", path=str(state_dir)) from None
             get_logger().error("ledger.failed", reason=str(error))
+        n_failures += 1
+        delay_s = _BACKOFF.delay_s(n_failures)
         notifier.extend_timeout(2 * delay_s)
         time.sleep(delay_s)
-        delay_s = min(2 * delay_s, _MOST_DELAY_S)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import Config
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.state.events import Event, Outcome
+from panoseti_zarr.daemon.state.instructions import JobTarget
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.errors import (
     InvariantError,
@@ -54,6 +55,11 @@ class JobContext:
     post: Post
     live_runs: LiveRuns
     may_verify: threading.Event = field(default_factory=threading.Event)
+
+
+def run_path(target: JobTarget) -> Path:
+    """Return the run directory of a job."""
+    return Path(target.root) / target.run
 
 
 def classify_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, str]:

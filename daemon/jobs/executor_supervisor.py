@@ -7,6 +7,7 @@ import time
 
 from panoseti_zarr.cluster import ClusterEvent, Executor, make_executor
 from panoseti_zarr.config import Config
+from panoseti_zarr.core.backoff import Backoff
 from panoseti_zarr.daemon import log
 from panoseti_zarr.daemon.jobs.context import Post
 from panoseti_zarr.daemon.serial_threads import SerialThreads
@@ -18,8 +19,7 @@ from panoseti_zarr.daemon.state.events import (
 )
 from panoseti_zarr.errors import PanosetiZarrError, TransientIOError
 
-_FIRST_DELAY_S = 1.0
-_MOST_DELAY_S = 60.0
+_BACKOFF = Backoff(first_s=1.0, most_s=60.0)
 _QUEUE = "cluster"
 
 
@@ -70,17 +70,18 @@ class ExecutorSupervisor:
         return done.wait(timeout_s)
 
     def _connect(self) -> None:
-        delay_s = _FIRST_DELAY_S
+        n_failures = 0
         while not self._closing.is_set():
             try:
                 self.executor = make_executor(self._config, tell=self._on_cluster_event)
                 n_slots = self.executor.n_slots
             except TransientIOError as error:
                 self._close_executor()
+                n_failures += 1
+                delay_s = _BACKOFF.delay_s(n_failures)
                 fields = {"reason": str(error), "retry_in_s": delay_s}
                 self._report(ClusterEvent("cluster.unreachable", "warning", fields))
                 self._closing.wait(delay_s)
-                delay_s = min(2 * delay_s, _MOST_DELAY_S)
             except Exception as error:  # noqa: BLE001 - a thread's boundary: the service ends
                 self.error = error
                 log.failed(error)

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from panoseti_zarr.daemon.jobs.context import JobContext, Post, check_device, classify_error
+from panoseti_zarr.daemon.jobs.context import (
+    JobContext,
+    Post,
+    check_device,
+    classify_error,
+    run_path,
+)
 from panoseti_zarr.daemon.state.events import AppendEnded, Committed, Event, IngestEnded, Outcome
 from panoseti_zarr.daemon.state.instructions import JobTarget, StartAppend, StartIngest
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
@@ -144,7 +150,7 @@ def _list_inside(target: JobTarget, live_runs: LiveRuns) -> RunListing:
     _StreamGoneError
         The run, or the stream in it, is gone.
     """
-    root, path = Path(target.root), target.run_path
+    root, path = Path(target.root), run_path(target)
     if not path.is_dir():
         raise _StreamGoneError
     if not is_inside(path, root):
@@ -161,7 +167,7 @@ def _reclassify_if_unmounted(
     """Do not blame the data where a root was unmounted, or a run was removed."""
     try:
         check_device(Path(target.root), target.root_device, "the data root")
-        is_there = _has_files(target.run_path)
+        is_there = _has_files(run_path(target))
     except (OSError, TransientIOError) as error:
         return Outcome.FAILED, f"the data root is not as it was: {error}"
     return (outcome, reason) if is_there else (Outcome.MISSING, reason)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.daemon.jobs.child_process import Child
-from panoseti_zarr.daemon.jobs.context import Post, check_device
+from panoseti_zarr.daemon.jobs.context import Post, check_device, run_path
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.daemon.state.events import SidecarEnded
@@ -99,7 +99,7 @@ class SidecarJob:
 
     def _make_if_missing(self, target: JobTarget) -> dict[str, Any] | None:
         """Make the files; return the process's report, or None where there was nothing to do."""
-        root, run = Path(target.root), target.run_path
+        root, run = Path(target.root), run_path(target)
         check_device(root, target.root_device, "the data root")
         check_device(self._l1_dir, target.output_device, "l1_dir")
         if not run.is_dir() or not is_inside(run, root):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from panoseti_zarr.core.pff.names import store_name
-from panoseti_zarr.daemon.jobs.context import JobContext, check_device, classify_error
+from panoseti_zarr.daemon.jobs.context import JobContext, check_device, classify_error, run_path
 from panoseti_zarr.daemon.state.events import Outcome, VerifyEnded
 from panoseti_zarr.daemon.state.instructions import JobTarget, StartVerify
 from panoseti_zarr.daemon.watch.run_scan import stream_digest
@@ -62,7 +62,7 @@ class _VerifyRun:
         if before is None or not before.closed:
             return self._ended(Outcome.CHANGED, "its frame files changed, or its store is open")
         report = verify_store(
-            self._store, self._target.run_path, self._compare, beside=self._beside
+            self._store, run_path(self._target), self._compare, beside=self._beside
         )
         verified_ns = time.time_ns()
         if (after := self._look()) is None or _version(after) != _version(before):
@@ -105,7 +105,7 @@ class _VerifyRun:
         """
         check_device(Path(self._target.root), self._target.root_device, "the data root")
         check_device(self._context.l0_dir, self._target.output_device, "l0_dir")
-        listing = list_run(self._target.run_path, self._beside, only=self._key)
+        listing = list_run(run_path(self._target), self._beside, only=self._key)
         is_as_listed = stream_digest(listing, self._key) == self._digest
         return read_state(self._store) if is_as_listed else None
 
@@ -144,7 +144,7 @@ class _VerifyRun:
 def _is_there(target: JobTarget, context: JobContext) -> bool:
     """Whether there are a run and a store to compare."""
     store = context.l0_dir / store_name(target.run, target.key)
-    return os.path.isdir(target.run_path) and os.path.lexists(store)
+    return os.path.isdir(run_path(target)) and os.path.lexists(store)
 
 
 def _version(state: L0State) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from panoseti_zarr import __version__
 from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import Config
+from panoseti_zarr.core.backoff import Backoff
 from panoseti_zarr.daemon.jobs.context import Post
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.report.ledger_writer import LedgerBatch, LedgerWriter
@@ -41,8 +42,8 @@ LEAST_PAUSE_S = 0.05
 PAUSE_FACTOR = 10
 """The pause between two status files, in units of the time that the last one took."""
 
-FAILURE_PAUSES_S = (1.0, 60.0)
-"""Seconds until a failed write is retried: the first delay, and the longest."""
+FAILURES = Backoff(first_s=1.0, most_s=60.0)
+"""When a write that failed is tried again."""
 
 HEARTBEAT_S = 30.0
 """Seconds between two status files, or two updates of its time, while nothing happens."""
@@ -126,6 +127,7 @@ class StatusPublisher:
         self._touched_s = 0.0
         self._pause_s = LEAST_PAUSE_S
         self._idle_s = HEARTBEAT_S
+        self._n_failures = 0
 
     def on_log(self, log: Log) -> None:
         """Take in a log event: there is news."""
@@ -220,9 +222,10 @@ class StatusPublisher:
             self.ledger.put_back(failed)
         if failed is not None or not is_shown:
             self._has_news = True
-            first_s, most_s = FAILURE_PAUSES_S
-            self._pause_s = min(max(first_s, 2 * self._pause_s), most_s)
+            self._n_failures += 1
+            self._pause_s = FAILURES.delay_s(self._n_failures)
             return
+        self._n_failures = 0
         took_s = time.monotonic() - self._written_s
         # After one slow write, be silent no longer than when idle.
         self._pause_s = min(max(LEAST_PAUSE_S, PAUSE_FACTOR * took_s), HEARTBEAT_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.model import StreamKey
@@ -89,11 +88,6 @@ class JobTarget:
     def key(self) -> StreamKey:
         """The stream, parsed."""
         return StreamKey.parse(self.stream)
-
-    @property
-    def run_path(self) -> Path:
-        """The run directory."""
-        return Path(self.root) / self.run
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def schedule_retry(
     settings : Settings
     """
     stream.n_attempts += 1
-    delay_s = settings.delay_s(stream.n_attempts)
+    delay_s = settings.backoff_s(stream.n_attempts)
     stream.status = status
     stream.due_s = event.now_s + delay_s
     stream.reason = event.reason

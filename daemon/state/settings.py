@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from panoseti_zarr.core.backoff import Backoff
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -57,10 +59,9 @@ class Settings:
         """Return the seconds between looks at a recording, rarer the longer nothing changed."""
         return min(self.rescan_s, max(self.debounce_s, self.tail_flush_s / 10, quiet_s / 4))
 
-    def delay_s(self, n_attempts: int) -> float:
+    def backoff_s(self, n_attempts: int) -> float:
         """Return the delay after this many failures."""
-        # The exponent is bounded, for attempts are not.
-        return min(self.retry_first_s * 2.0 ** min(n_attempts - 1, 30), self.retry_most_s)
+        return Backoff(self.retry_first_s, self.retry_most_s).delay_s(n_attempts)
 
     @property
     def outputs_every_s(self) -> float:

@@ -103,7 +103,7 @@ class VerificationQueue:
             # The listing will tell whether its files or its store are gone.
             run.recheck_s = event.now_s
         stream.n_verify_attempts += 1
-        delay_s = settings.delay_s(stream.n_verify_attempts)
+        delay_s = settings.backoff_s(stream.n_verify_attempts)
         stream.verify_due_s = event.now_s + delay_s
         fields = {
             "reason": event.reason,

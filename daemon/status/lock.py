@@ -1,16 +1,15 @@
-"""One service per state directory: a ``flock`` that dies with its process."""
+"""One service per state directory: a lock that dies with its process."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from panoseti_zarr.errors import InputError, one_line
+from panoseti_zarr.errors import InputError
+from panoseti_zarr.io.fs.locks import read_holder, try_lock, write_holder
 
 LOCK_NAME = "service.lock"
 
@@ -37,8 +36,7 @@ def service_lock(state_dir: Path) -> Iterator[None]:
         _lock(fd, path)
         # A full disk must not keep the service from its start: the note is for people.
         with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            write_holder(fd)
         yield
     finally:
         os.close(fd)
@@ -60,25 +58,18 @@ def is_locked(state_dir: Path) -> bool:
     except OSError as error:
         raise InputError(f"cannot read the lock file: {error.strerror}", path=str(path)) from None
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(fd, shared=True)
     finally:
         os.close(fd)
-    return False
 
 
 def _lock(fd: int, path: Path) -> None:
     """Take the lock; several tries, for whoever asks `is_locked` holds it for a moment."""
     for _ in range(_N_TRIES):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_TRY_S)
-        else:
+        if try_lock(fd):
             return
-    holder = one_line(os.pread(fd, 200, 0).decode(errors="replace").strip())
+        time.sleep(_TRY_S)
     raise InputError(
-        f"another service ({holder or 'pid unknown'}) uses the state directory",
+        f"another service ({read_holder(fd) or 'pid unknown'}) uses the state directory",
         path=str(path.parent),
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from panoseti_zarr.io.fs.locks import try_lock
 
 PREFIX = "panoseti-zarr-cluster-"
 
@@ -35,7 +36,7 @@ def _make(base: Path) -> tuple[Path, int]:
         made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         fd = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         # Another process may have swept it before it was locked.
-        if _lock(fd) and made.is_dir():
+        if try_lock(fd) and made.is_dir():
             return made, fd
         os.close(fd)
 
@@ -45,15 +46,7 @@ def _sweep(base: Path) -> None:
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                if os.fstat(fd).st_uid == os.getuid() and _lock(fd):
+                if os.fstat(fd).st_uid == os.getuid() and try_lock(fd):
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(fd)
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 
 from panoseti_zarr.daemon.report.metrics import Metrics
 from panoseti_zarr.daemon.status.document import ServiceInfo, StatusDocument
@@ -91,7 +92,9 @@ def test_every_expression_uses_metrics_that_there_are(metrics):
         suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
         known |= {name + suffix for suffix in suffixes}
     expressions = [t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]]
-    alerts = re.findall(r"expr: (.*)", PAGE)
+    (rules,) = re.findall(r"```yaml\n(groups:.*?)```", PAGE, re.DOTALL)
+    groups = yaml.safe_load(rules)["groups"]
+    alerts = [rule["expr"] for group in groups for rule in group["rules"]]
     assert len(expressions) > 10
     assert len(alerts) > 2
     for expression in [*expressions, *alerts]:

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 from distributed import Client, Security
 
+from panoseti_zarr.cluster.dask_backend.internals import scheduler_connection
 from panoseti_zarr.cluster.dask_backend.pending import CLIENT_LOST, PendingTasks, Task
 from panoseti_zarr.cluster.dask_backend.settings import DASK_SETTINGS
 from panoseti_zarr.cluster.executor import ClusterEvent, Executor, P, T, Tell, tell_nobody
+from panoseti_zarr.core.backoff import Backoff
 from panoseti_zarr.errors import ConfigError, TransientIOError
 
 __all__ = ["DASK_SETTINGS", "Contact", "DaskExecutor"]
@@ -29,7 +31,7 @@ _ANSWER_S = 30.0
 """How long it may take to answer."""
 
 _CONNECT_S = 10.0
-_FIRST_DELAY_S, _MOST_DELAY_S = 0.5, 30.0
+_BACKOFF = Backoff(first_s=0.5, most_s=30.0)
 
 _PATIENCE_S = 300.0
 """How long tasks wait for a lost scheduler; then they fail."""
@@ -176,7 +178,7 @@ class DaskExecutor(Executor):
             return
 
     def _why_lost(self) -> str:
-        comm = self._client.scheduler_comm
+        comm = scheduler_connection(self._client)
         if self._client.status != "running" or comm is None or comm.closed():
             return f"the connection to the Dask scheduler at {self._address} broke"
         if self._loss:
@@ -201,8 +203,8 @@ class DaskExecutor(Executor):
     def _find_again(self, reason: str) -> bool:
         """Connect again and start the tasks again; return False when patience is over."""
         deadline_s = time.monotonic() + _PATIENCE_S
-        delay_s = _FIRST_DELAY_S
-        while not self._closing.wait(delay_s):
+        n_failures = 1
+        while not self._closing.wait(_BACKOFF.delay_s(n_failures)):
             try:
                 self._connect()
             except (TransientIOError, ConfigError) as error:
@@ -212,8 +214,8 @@ class DaskExecutor(Executor):
             else:
                 self._tasks.start_again(self._client)
                 return True
-            delay_s = min(2 * delay_s, _MOST_DELAY_S)
-            fields = {"reason": reason, "retry_in_s": delay_s}
+            n_failures += 1
+            fields = {"reason": reason, "retry_in_s": _BACKOFF.delay_s(n_failures)}
             self._tell(ClusterEvent("cluster.unreachable", "warning", fields))
         self._given_up = reason
         return False

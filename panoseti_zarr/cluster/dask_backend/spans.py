@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from distributed import Scheduler
-from distributed.spans import SpansSchedulerExtension
+
+from panoseti_zarr.cluster.dask_backend.internals import SpansSchedulerExtension
 
 
 class NoSpans(SpansSchedulerExtension):

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-from distributed.deploy.spec import ProcessInterface
 
+from panoseti_zarr.cluster.dask_backend.internals import ProcessInterface
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
 from panoseti_zarr.cluster.ssh.log_lines import OutputLines
 from panoseti_zarr.cluster.ssh.protocol import (

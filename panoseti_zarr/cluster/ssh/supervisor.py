@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
 from panoseti_zarr.cluster.ssh.host_process import HostProcess, HostUnreachableError, Started
+from panoseti_zarr.core.backoff import Backoff
 from panoseti_zarr.errors import PanosetiZarrError
 
-_FIRST_DELAY_S, _MOST_DELAY_S = 1.0, 15.0
+_BACKOFF = Backoff(first_s=1.0, most_s=15.0)
 _STEADY_S = 60.0
 """A process that lasted so long was well: the next start is tried soon."""
 
@@ -91,12 +92,14 @@ class HostSupervisor:
     async def keep(self) -> None:
         """Start the process, again and again."""
         clock = asyncio.get_running_loop().time
-        delay_s = _FIRST_DELAY_S
+        n_failures = 0
         while True:
             began_s = clock()
             reason = await self._once()
             if clock() - began_s > _STEADY_S:
-                delay_s = _FIRST_DELAY_S
+                n_failures = 0
+            n_failures += 1
+            delay_s = _BACKOFF.delay_s(n_failures)
             # A host that is away for days is not worth a warning every time.
             level = "warning" if reason != self._told else "debug"
             self._told = reason
@@ -104,7 +107,6 @@ class HostSupervisor:
             self._tell(ClusterEvent("cluster.host_lost", level, fields))
             self._change(is_up=False, problem=self.problem)
             await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, _MOST_DELAY_S)
 
     async def _once(self) -> str:
         """Start the process and wait until it is lost; return why it is not up."""

@@ -1,4 +1,4 @@
-"""One writer per store: an advisory lock (``flock``) that dies with its process."""
+"""Advisory locks (``flock``) that die with their process: of files, directories and stores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,28 @@ from pathlib import Path
 
 from panoseti_zarr.errors import StoreLockedError, TransientIOError, one_line
 from panoseti_zarr.io.fs.durable import open_directory
+
+_HOLDER_BYTES = 200
+
+
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Lock an open file or directory at once; return False where another process has it."""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_holder(fd: int) -> None:
+    """Write this process's pid and host into a lock file that it holds."""
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+def read_holder(fd: int) -> str:
+    """Return the pid and host that a lock file names; empty if it names none."""
+    return one_line(os.pread(fd, _HOLDER_BYTES, 0).decode(errors="replace").strip())
 
 
 @contextlib.contextmanager
@@ -27,8 +49,7 @@ def store_lock(directory: Path, name: str) -> Iterator[None]:
     path = directory / f".{name}.lock"
     fd = _lock_current(path, name)
     try:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        write_holder(fd)
         yield
     finally:
         os.close(fd)
@@ -42,10 +63,8 @@ def lock_directory(fd: int, name: str) -> None:
     StoreLockedError
         Another process has it.
     """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StoreLockedError(f"{name} is being written by another process") from None
+    if not try_lock(fd):
+        raise StoreLockedError(f"{name} is being written by another process")
 
 
 @contextlib.contextmanager
@@ -92,16 +111,12 @@ def _lock_current(path: Path, name: str) -> int:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(fd):
+                holder = read_holder(fd) or "another process"
+                raise StoreLockedError(f"{name} is being written by {holder}")
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
                     return fd
-        except BlockingIOError:
-            holder = one_line(os.pread(fd, 200, 0).decode(errors="replace").strip())
-            os.close(fd)
-            raise StoreLockedError(
-                f"{name} is being written by {holder or 'another process'}"
-            ) from None
         except BaseException:
             os.close(fd)
             raise
