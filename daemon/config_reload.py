@@ -1,41 +1,20 @@
-"""What of a configuration that was read again can hold at once, and what needs a restart. Pure."""
+"""Split a reloaded configuration into keys that apply now and keys that need a restart. Pure."""
 
 from __future__ import annotations
 
-from panoseti_zarr.config import Config, sections
-
-_AT_ONCE = {
-    "daemon": {
-        "settle_s",
-        "quiet_s",
-        "rescan_s",
-        "recheck_s",
-        "hang_s",
-        "retry_s",
-        "max_streams",
-        "min_free_gb",
-        "finished_markers",
-        "ignore_before",
-        "verify",
-        "housekeeping",
-        "follow",
-        "tail_flush_s",
-        "follow_dirs",
-    },
-    "logging": {"level", "progress_s"},
-}
+from panoseti_zarr.config import Config, Section, sections
 
 
 def merge(old: Config, new: Config) -> tuple[Config, tuple[str, ...], tuple[str, ...]]:
-    """Take over what can hold at once.
+    """Take over the keys that apply without a restart.
 
     Returns
     -------
     merged : Config
     changed : tuple of str
-        ``section.key`` of what holds from now on.
+        ``section.key`` of what applies from now on.
     needs_restart : tuple of str
-        ``section.key`` of what differs, but holds after a restart only.
+        ``section.key`` of what differs, but applies after a restart only.
     """
     changed: list[str] = []
     needs_restart: list[str] = []
@@ -48,7 +27,7 @@ def merge(old: Config, new: Config) -> tuple[Config, tuple[str, ...], tuple[str,
         for key in type(before).model_fields:
             if getattr(before, key) == getattr(after, key):
                 continue
-            if _holds_at_once(section, key):
+            if _is_live(type(before), key):
                 update[key] = getattr(after, key)
                 changed.append(f"{section}.{key}")
             else:
@@ -57,8 +36,7 @@ def merge(old: Config, new: Config) -> tuple[Config, tuple[str, ...], tuple[str,
     return old.model_copy(update=merged), tuple(changed), tuple(needs_restart)
 
 
-def _holds_at_once(section: str, key: str) -> bool:
-    if section == "pff_to_zarr":
-        # The local threads are there already.
-        return key != "num_workers"
-    return section == "baseline_subtract" or key in _AT_ONCE.get(section, set())
+def _is_live(section: type[Section], key: str) -> bool:
+    """Whether a key applies without a restart, as its model says (`live_field`)."""
+    extra = section.model_fields[key].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("live"))

@@ -63,6 +63,7 @@ __all__ = [
     "own_keys",
     "sections",
     "with_changes",
+    "Section",
     "wrap_markdown",
 ]
 

@@ -28,6 +28,7 @@ from panoseti_zarr.config.types import (
     Seconds,
     Section,
     UtcTime,
+    live_field,
 )
 
 _FRAME_SIDE = 32
@@ -50,32 +51,34 @@ class DaemonConfig(Section):
     state_dir: OptionalPath = Field(
         default=None, description="Directory of the service's ledger, on a local disk."
     )
-    settle_s: Seconds = Field(
+    settle_s: Seconds = live_field(
         default=10,
         description="Seconds for which a run's files must not change before it is finished.",
     )
-    quiet_s: Seconds = Field(
+    quiet_s: Seconds = live_field(
         default=0,
         description="Seconds without a change that finish a run without a marker; 0 = never.",
     )
-    rescan_s: Interval = Field(
+    rescan_s: Interval = live_field(
         default=60, description="Seconds between two rescans of the data roots."
     )
-    recheck_s: Interval = Field(
+    recheck_s: Interval = live_field(
         default=86400, description="Seconds between two looks at the files of runs that are done."
     )
-    hang_s: Interval = Field(
+    hang_s: Interval = live_field(
         default=60,
         description="Seconds without an answer after which a data root or an output directory "
         "counts as hung: it waits until there is one.",
     )
-    retry_s: Interval = Field(
+    retry_s: Interval = live_field(
         default=5,
         description="Seconds before a job with a transient failure is retried; the delay doubles "
         "each time, up to 120 times.",
     )
-    max_streams: Count = Field(default=2, description="Streams (count) that are converted at once.")
-    min_free_gb: float = Field(
+    max_streams: Count = live_field(
+        default=2, description="Streams (count) that are converted at once."
+    )
+    min_free_gb: float = live_field(
         default=10,
         ge=0,
         le=1e9,
@@ -85,34 +88,34 @@ class DaemonConfig(Section):
         default="auto",
         description="How changes are noticed between rescans; `auto` polls network file systems.",
     )
-    finished_markers: Markers = Field(
+    finished_markers: Markers = live_field(
         default=("collect_complete", "run_complete"),
         description="File names, each of which marks a finished run; never `recording_ended`.",
     )
-    verify: bool = Field(
+    verify: bool = live_field(
         default=False,
         description="Whether each closed L0 store is compared with its PFF files, when idle.",
     )
-    housekeeping: bool = Field(
+    housekeeping: bool = live_field(
         default=True,
         description="Whether `l1_dir` gets a run's `hk.pff` as a table, and its JSON and logs.",
     )
-    follow: bool = Field(
+    follow: bool = live_field(
         default=False,
         description="Whether runs are appended while they are recorded, not once they are "
         "finished.",
     )
-    tail_flush_s: Interval = Field(
+    tail_flush_s: Interval = live_field(
         default=30,
         description="Seconds after which the newest frames of a recording are shown, in a chunk "
         "that is not full yet.",
     )
-    follow_dirs: Patterns = Field(
+    follow_dirs: Patterns = live_field(
         default=("module_*/{run}",),
         description="Where else below the data root the frame files of a run that is followed "
         "may lie; `*` and `?` match within a name; `{run}` is added where it is missing.",
     )
-    ignore_before: UtcTime = Field(
+    ignore_before: UtcTime = live_field(
         default=None,
         description="Date, or date and time (UTC unless it names a zone); older runs are left.",
     )
@@ -157,35 +160,35 @@ def _normal(path: Path) -> Path:
 class PffToZarrConfig(Section):
     """``[pff_to_zarr]``: how L0 stores are made; applies to new stores only."""
 
-    codec: Codec = Field(default="blosc-lz4", description="Compression of the chunks.")
-    level: Level = Field(
+    codec: Codec = live_field(default="blosc-lz4", description="Compression of the chunks.")
+    level: Level = live_field(
         default=1,
         description="Compression level: 0 to 9 (`blosc-lz4`, `gzip`), 0 to 22 (`zstd`; of even "
         "ones and those above 15 the next that Blosc has).",
     )
     # Blosc compresses at most 2^31 - 17 bytes at once; 10^6 frames of 2048 B stay below.
-    time_chunk: int = Field(
+    time_chunk: int = live_field(
         default=32768, ge=1, le=1_000_000, description="Frames (count) of one stored chunk."
     )
-    max_concurrent_writes: Count = Field(
+    max_concurrent_writes: Count = live_field(
         default=12, description="Chunk writes (count) under way at once."
     )
     num_workers: Count = Field(
         default=8, description="Local workers (count) without a cluster, at most the CPUs."
     )
-    blosc_threads: Count = Field(
+    blosc_threads: Count = live_field(
         default=8, description="Chunks (count) that are encoded at once, at most the CPUs."
     )
-    chunk_size_mb: int = Field(
+    chunk_size_mb: int = live_field(
         default=50,
         ge=1,
         le=100_000,
         description="The most that a task reads at once, MB (10^6 B); more than 5 changes nothing.",
     )
-    checksum: bool = Field(
+    checksum: bool = live_field(
         default=True, description="Whether each chunk carries a crc32c checksum."
     )
-    inner_chunk: int = Field(
+    inner_chunk: int = live_field(
         default=1024,
         ge=0,
         description="Frames (count) of an inner chunk of `images`, what a reader decodes at least; "
@@ -214,49 +217,49 @@ class PffToZarrConfig(Section):
 class BaselineSubtractConfig(Section):
     """``[baseline_subtract]``: how L1 stores are made."""
 
-    baseline_window: int = Field(
+    baseline_window: int = live_field(
         default=100,
         ge=0,
         le=10**12,
         description="Frames (count) used for one baseline; 0 = the whole stream.",
     )
-    baseline_mode: Literal["initial", "running"] = Field(
+    baseline_mode: Literal["initial", "running"] = live_field(
         default="initial",
         description="Baseline of the first window for all frames, or of each window for its own.",
     )
-    codec: Codec = Field(default="blosc-lz4", description="Compression of the chunks.")
-    level: Level = Field(
+    codec: Codec = live_field(default="blosc-lz4", description="Compression of the chunks.")
+    level: Level = live_field(
         default=5,
         description="Compression level: 0 to 9 (`blosc-lz4`, `gzip`), 0 to 22 (`zstd`; of even "
         "ones and those above 15 the next that Blosc has).",
     )
     # Half of time_chunk's limit: L1 pixels are float32.
-    compute_chunk_size: int = Field(
+    compute_chunk_size: int = live_field(
         default=8192,
         ge=1,
         le=500_000,
         description="Frames (count) that a task computes on at once, at most; more than 4096 "
         "concerns the statistics of pulse height alone.",
     )
-    ph_sigma_threshold: float = Field(
+    ph_sigma_threshold: float = live_field(
         default=5, ge=0, le=1e6, description="Pulse height: pixels above this many sigma are kept."
     )
-    img_block_size: int = Field(
+    img_block_size: int = live_field(
         default=8,
         ge=1,
         le=_FRAME_SIDE,
         description="Images: side of a median block, pixels; divides 32.",
     )
-    img_frame_step: int = Field(
+    img_frame_step: int = live_field(
         default=200,
         ge=1,
         le=10**12,
         description="Images: step in frames (count) between those that count for the supermedian.",
     )
-    img_adc_to_pe: float = Field(
+    img_adc_to_pe: float = live_field(
         default=1.5, gt=0, le=1e6, description="Images: ADC counts of one photo-electron."
     )
-    ph1024_swap_quabos: bool = Field(
+    ph1024_swap_quabos: bool = live_field(
         default=False,
         description="Whether the upper-right and lower-left quarters are exchanged first.",
     )
@@ -272,13 +275,13 @@ class BaselineSubtractConfig(Section):
 class LoggingConfig(Section):
     """``[logging]``: the service's log on stdout."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
+    level: Literal["debug", "info", "warning", "error"] = live_field(
         default="info", description="The least level that is logged."
     )
     format: Literal["auto", "json", "console"] = Field(
         default="auto", description="JSON lines, or colours for a terminal; `auto` looks at stdout."
     )
-    progress_s: Seconds = Field(
+    progress_s: Seconds = live_field(
         default=60,
         description="Seconds between two lines that say how far a run under way is; 0 = none.",
     )

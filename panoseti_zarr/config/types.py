@@ -9,7 +9,7 @@ import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +39,11 @@ class Section(BaseModel):
     """What the models of all sections share: frozen, exact types, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def live_field(**given: Any) -> Any:
+    """Return a field, as `pydantic.Field` does, whose key applies at a reload."""
+    return Field(json_schema_extra={"live": True}, **given)
 
 
 def parse_size(text: str) -> int:

@@ -1,6 +1,8 @@
 """What a configuration that is read again changes at once."""
 
-from panoseti_zarr.config import Config
+import pytest
+
+from panoseti_zarr.config import BaselineSubtractConfig, Config, PffToZarrConfig, sections
 from panoseti_zarr.daemon.config_reload import merge
 
 
@@ -51,6 +53,31 @@ def test_what_cannot_is_named_and_left():
         "logging.format",
     }
     assert merged == Config()
+
+
+LIVE = {
+    "daemon": {
+        *("settle_s", "quiet_s", "rescan_s", "recheck_s", "hang_s", "retry_s", "tail_flush_s"),
+        *("max_streams", "min_free_gb", "finished_markers", "ignore_before"),
+        *("verify", "housekeeping", "follow", "follow_dirs"),
+    },
+    "logging": {"level", "progress_s"},
+    "pff_to_zarr": {*PffToZarrConfig.model_fields} - {"num_workers"},
+    "baseline_subtract": {*BaselineSubtractConfig.model_fields},
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [(name, key) for name, model in sections() if "." not in name for key in model.model_fields],
+)
+def test_each_key_applies_at_once_or_after_a_restart(section, key):
+    """A changed value is taken over exactly for the keys that the documentation calls live."""
+    part = getattr(Config(), section).model_copy(update={key: "another value"})
+    merged, changed, needs_restart = merge(Config(), Config().model_copy(update={section: part}))
+    is_live = key in LIVE.get(section, ())
+    assert (changed if is_live else needs_restart) == (f"{section}.{key}",)
+    assert (getattr(getattr(merged, section), key) == "another value") == is_live
 
 
 def test_an_equal_configuration_changes_nothing():

@@ -20,7 +20,7 @@ from panoseti_zarr.daemon.state.events import (
     Store,
 )
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
-from panoseti_zarr.daemon.state.records import StreamStatus
+from panoseti_zarr.daemon.state.records import StreamStatus, VerifyStatus
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.document import (
     MAX_SETTLED_STREAMS,
@@ -176,6 +176,24 @@ def test_names_that_are_not_unicode_are_shown():
     assert b"bytes-\\\\udcff.pffd" in text
     assert StatusDocument.model_validate_json(text) == made
     assert any("\\udcfe.pff" in line for line in format_status(made))
+
+
+def test_nothing_is_verified_while_files_of_the_run_change():
+    """What was verified is not all that there is: neither the stream nor the run says so."""
+    state = at_work(StreamStatus.DONE)
+    run = state.runs[RUN]
+    (stream,) = run.streams.values()
+    stream.verify, stream.verified_ns = VerifyStatus.VERIFIED, 10**18
+    stream.verified_store_id, stream.verified_commit = "abc", 3
+    (shown,) = document(state).runs[0].streams
+    assert (shown.verify, shown.verified_store_id, shown.verified_commit) == ("verified", "abc", 3)
+    assert shown.verified_at == "2001-09-09T01:46:40Z"
+    assert document(state).runs[0].n_verified == document(state).totals.n_verified == 1
+    run.settle()
+    (shown,) = document(state).runs[0].streams
+    assert shown.verify == "unverified"
+    assert (shown.verified_at, shown.verified_store_id, shown.verified_commit) == (None,) * 3
+    assert document(state).runs[0].n_verified == document(state).totals.n_verified == 0
 
 
 def strictly(schema: Any) -> Any:

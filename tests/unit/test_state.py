@@ -44,6 +44,8 @@ from panoseti_zarr.daemon.state.instructions import (
     AbandonTasks,
     CheckOutputs,
     DeleteRequest,
+    MakeQuicklook,
+    CheckCluster,
     Exit,
     Log,
     MakeSidecar,
@@ -774,6 +776,41 @@ def test_a_run_that_cannot_be_read_is_said_once() -> None:
     assert logged(driver.look(problem="cannot be read: Permission denied")) == ["run.unreadable"]
     assert ScanRun(ROOT, RUN, with_streams=False) in driver.root(entry())
     assert logged(driver.look(problem="cannot be read: Permission denied")) == []
+
+
+def test_a_run_that_a_scan_misses_brings_the_rescan_forward() -> None:
+    """It was deleted or renamed: the listing of its root shows which, without delay."""
+    driver = Driver()
+    driver.root(entry())
+    driver.look(is_gone=True)
+    assert ScanRoot(ROOT) in driver.send(Tick, after_s=SETTINGS.debounce_s)
+
+
+def test_a_change_in_a_root_brings_its_rescan_forward() -> None:
+    """A notice of something new; several within a moment bring one rescan."""
+    driver = Driver()
+    driver.root()
+    driver.now_s += 5
+    assert ScanRoot(ROOT) in driver.send(ChangeHint, root=ROOT, run=None)
+    assert ScanRoot(ROOT) not in driver.send(ChangeHint, root=ROOT, run=None)
+
+
+def test_a_failed_job_has_the_cluster_checked() -> None:
+    """Its error may be that of a cluster that is gone; errors of the data say nothing of it."""
+    for outcome, is_checked in ((Outcome.FAILED, True), (Outcome.CORRUPT, False)):
+        driver = Driver()
+        driver.listed(stream())
+        assert (CheckCluster() in driver.ingested(outcome=outcome)) == is_checked
+
+
+def test_a_new_l1_store_has_its_quicklook_drawn() -> None:
+    """One that was found to match has its own already."""
+    for is_changed in (True, False):
+        driver = Driver()
+        driver.listed(stream())
+        driver.ingested()
+        out = driver.l1_made(is_changed=is_changed)
+        assert (MakeQuicklook(RUN, IMG) in out) == is_changed
 
 
 def test_stopping_asks_the_jobs_and_exits_after_the_last() -> None:

@@ -243,6 +243,16 @@ def test_without_a_ledger_everything_is_compared_again() -> None:
     assert starts(driver.l1_made(is_changed=False)) == [IMG]
 
 
+def test_no_comparison_starts_on_a_paused_root() -> None:
+    """Its files are not there to compare with; it starts when the root is back."""
+    driver = closed(IMG)
+    compared(driver, outcome=Outcome.FAILED)
+    driver.root(problem="is missing")
+    driver.now_s += 10_000
+    assert starts(driver.outputs()) == []
+    assert starts(driver.root(entry())) == [IMG]
+
+
 def test_a_stop_waits_for_the_comparison() -> None:
     """It ends as a job does, and is not verified."""
     driver = closed(IMG)

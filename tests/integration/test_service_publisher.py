@@ -8,10 +8,12 @@ import time
 
 import pytest
 from structlog.testing import capture_logs
-from support.waiting import PATIENCE_S
+from support.waiting import PATIENCE_S, wait_until
 
 from panoseti_zarr.cluster.threads import ThreadExecutor
 from panoseti_zarr.config import Config
+from panoseti_zarr.core.backoff import Backoff
+from panoseti_zarr.daemon.report import publisher as publisher_module
 from panoseti_zarr.daemon.report.publisher import QUEUE, STUCK_S, StatusPublisher
 from panoseti_zarr.daemon.report.systemd import SystemdNotifier
 from panoseti_zarr.daemon.serial_threads import SerialThreads
@@ -19,6 +21,7 @@ from panoseti_zarr.daemon.state.events import Connected, Disconnected
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 from panoseti_zarr.daemon.state.settings import Settings
+from panoseti_zarr.daemon.status.file import read_status_file
 from panoseti_zarr.daemon.status.ledger import Ledger
 
 
@@ -98,6 +101,31 @@ def test_a_write_that_does_not_end_is_none(publisher, listener, tmp_path, monkey
     monkeypatch.setattr("panoseti_zarr.daemon.report.publisher.STUCK_S", 0.001)
     assert turn(publisher, listener) == [f"STATUS=stuck: a write to {tmp_path} does not end"]
     go_on.set()
+
+
+def test_what_could_not_be_written_is_written_again(publisher, listener, tmp_path, monkeypatch):
+    """The ledger, request files and the status file, once the disk takes them; without news."""
+    soon = Backoff(first_s=0.01, most_s=0.01)
+    monkeypatch.setattr(publisher_module, "FAILURES", soon)
+    request = tmp_path / "1.json"
+    request.touch()
+    publisher.state.runs["a.pffd"] = Run("a.pffd", "/data", (0, 0, "a.pffd"))
+    with capture_logs() as logs, monkeypatch.context() as broken:
+        broken.setattr(publisher.ledger._ledger, "save", _fail)
+        broken.setattr(publisher_module, "write_status_file", _fail)
+        publisher.save("a.pffd")
+        publisher.ledger.delete_when_saved(request)
+        wait_until(lambda: turn(publisher, listener) and len(logs) >= 4)
+    assert {line["event"] for line in logs} == {"ledger.failed", "status.failed"}
+    assert request.exists()
+    wait_until(lambda: turn(publisher, listener) and not request.exists())
+    assert [run.name for run in publisher.ledger._ledger.load(0)] == ["a.pffd"]
+    wait_until((tmp_path / "status.json").exists)
+    assert read_status_file(tmp_path).runs[0].name == "a.pffd"
+
+
+def _fail(*_):
+    raise OSError(28, "No space left on device")
 
 
 def test_an_idle_status_file_is_touched_and_not_written_again(publisher, listener, tmp_path):
