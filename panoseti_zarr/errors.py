@@ -1,7 +1,8 @@
 """Errors, grouped by what whoever catches them will do.
 
-Every error carries where it happened (``path``, ``byte_offset``, ``frame_index``) and survives
-pickling, because cluster workers send theirs back to the coordinator.
+Every error has a ``code``, which says what an operator can do about it, and carries where it
+happened (``path``, ``byte_offset``, ``frame_index``). It survives pickling, because cluster workers
+send theirs back to the coordinator.
 """
 
 from __future__ import annotations
@@ -9,7 +10,19 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any
+
+
+class ErrorCode(StrEnum):
+    """What is wrong with a stream, as far as it decides what to do. Codes are never renamed."""
+
+    OTHER = ""
+    LATE_FILE = "late_file"
+    SOURCE_CHANGED = "source_changed"
+    STORE_DAMAGED = "store_damaged"
+    NOT_PFF = "not_pff"
+    DUPLICATE_SEQNO = "duplicate_seqno"
 
 
 class PanosetiZarrError(Exception):
@@ -28,6 +41,7 @@ class PanosetiZarrError(Exception):
     """
 
     exit_code = 1
+    code = ErrorCode.OTHER
 
     def __init__(
         self,
@@ -83,6 +97,32 @@ class CorruptDataError(PanosetiZarrError):
 class SourceChangedError(CorruptDataError):
     """A source file changed, shrank or vanished after it was planned or committed: quarantine."""
 
+    code = ErrorCode.SOURCE_CHANGED
+
+
+class LateFileError(SourceChangedError):
+    """A source file arrived after later ones were committed: it cannot be appended in order."""
+
+    code = ErrorCode.LATE_FILE
+
+
+class StoreDamagedError(CorruptDataError):
+    """A store is not whole, or its bytes are not what was written: rebuild it."""
+
+    code = ErrorCode.STORE_DAMAGED
+
+
+class NotPffError(CorruptDataError):
+    """A file has no readable header: replace it."""
+
+    code = ErrorCode.NOT_PFF
+
+
+class DuplicateSeqnoError(CorruptDataError):
+    """Two files of a stream have the same seqno: remove one."""
+
+    code = ErrorCode.DUPLICATE_SEQNO
+
 
 class TransientIOError(PanosetiZarrError):
     """A transient failure of file system or cluster: keep what is committed, retry later."""
@@ -97,7 +137,7 @@ class StopRequestedError(PanosetiZarrError):
 
 
 class InvariantError(PanosetiZarrError):
-    """Something that cannot be, is: stop before it spreads."""
+    """An internal invariant was violated: stop the service."""
 
 
 _CORRUPTING_ERRNOS = frozenset({errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG})

@@ -16,6 +16,7 @@ from panoseti_zarr.daemon.state.events import Event, Outcome
 from panoseti_zarr.daemon.state.instructions import JobTarget
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.errors import (
+    ErrorCode,
     InvariantError,
     PanosetiZarrError,
     StopRequestedError,
@@ -62,21 +63,35 @@ def run_path(target: JobTarget) -> Path:
     return Path(target.root) / target.run
 
 
-def classify_error(error: BaseException, stop: threading.Event) -> tuple[Outcome, str]:
-    """Return how a job ended that raised an error, and the reason in one line."""
+@dataclass(frozen=True)
+class Failure:
+    """How a job failed: the outcome, the reason in one line, and the error's code."""
+
+    outcome: Outcome
+    reason: str = ""
+    code: ErrorCode = ErrorCode.OTHER
+
+    @property
+    def blames_data(self) -> bool:
+        """The data are at fault, or may be: first see whether they are still there."""
+        return self.outcome in {Outcome.CORRUPT, Outcome.UNEXPECTED}
+
+
+def classify_error(error: BaseException, stop: threading.Event) -> Failure:
+    """Return what an error means for the job that raised it."""
     if isinstance(error, StopRequestedError) or stop.is_set():
-        return Outcome.STOPPED, ""
+        return Failure(Outcome.STOPPED)
     if isinstance(error, OSError) and not isinstance(error, PanosetiZarrError):
         error = from_os_error(error, "the job failed")
     match error:
         case InvariantError():
-            return Outcome.BROKEN, str(error)
+            return Failure(Outcome.BROKEN, str(error))
         case TransientIOError() | BrokenExecutor() | CancelledError() | MemoryError():
-            return Outcome.FAILED, str(error) or type(error).__name__
+            return Failure(Outcome.FAILED, str(error) or type(error).__name__)
         case PanosetiZarrError():
-            return Outcome.CORRUPT, str(error)
+            return Failure(Outcome.CORRUPT, str(error), error.code)
     get_logger().error("task.crashed", task="job", exc_info=error)
-    return Outcome.UNEXPECTED, f"unexpected {type(error).__name__}: {error}"
+    return Failure(Outcome.UNEXPECTED, f"unexpected {type(error).__name__}: {error}")
 
 
 def check_device(path: Path, device: int | None, label: str) -> None:

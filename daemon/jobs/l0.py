@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from panoseti_zarr.daemon.jobs.context import (
+    Failure,
     JobContext,
     Post,
     check_device,
@@ -118,10 +120,11 @@ def _work_on_stream(
     except _StreamGoneError:
         event = ended(time.monotonic(), target.run, target.stream, Outcome.MISSING)
     except BaseException as error:  # noqa: BLE001 - a job's boundary: every end is reported
-        outcome, reason = classify_error(error, context.stop)
-        if outcome in {Outcome.CORRUPT, Outcome.UNEXPECTED}:
-            outcome, reason = _reclassify_if_unmounted(target, outcome, reason)
-        event = ended(time.monotonic(), target.run, target.stream, outcome, reason)
+        failure = classify_error(error, context.stop)
+        if failure.blames_data:
+            failure = _reclassify_if_unmounted(target, failure)
+        outcome, reason, code = failure.outcome, failure.reason, failure.code
+        event = ended(time.monotonic(), target.run, target.stream, outcome, reason, code)
     context.post(event)
 
 
@@ -161,16 +164,14 @@ def _list_inside(target: JobTarget, live_runs: LiveRuns) -> RunListing:
     return listing
 
 
-def _reclassify_if_unmounted(
-    target: JobTarget, outcome: Outcome, reason: str
-) -> tuple[Outcome, str]:
+def _reclassify_if_unmounted(target: JobTarget, failure: Failure) -> Failure:
     """Do not blame the data where a root was unmounted, or a run was removed."""
     try:
         check_device(Path(target.root), target.root_device, "the data root")
         is_there = _has_files(run_path(target))
     except (OSError, TransientIOError) as error:
-        return Outcome.FAILED, f"the data root is not as it was: {error}"
-    return (outcome, reason) if is_there else (Outcome.MISSING, reason)
+        return Failure(Outcome.FAILED, f"the data root is not as it was: {error}")
+    return failure if is_there else replace(failure, outcome=Outcome.MISSING)
 
 
 def _has_files(path: Path) -> bool:

@@ -33,12 +33,11 @@ def run_verify(job: StartVerify, context: JobContext) -> None:
     except BaseException as error:  # noqa: BLE001 - a job's boundary: every end is reported
         if isinstance(error, SourceChangedError):
             error = TransientIOError(str(error))
-        outcome, reason = classify_error(error, context.stop)
+        failure = classify_error(error, context.stop)
         target = job.target
-        is_gone = not _is_there(target, context)
-        if is_gone and outcome in {Outcome.CORRUPT, Outcome.UNEXPECTED}:
-            outcome = Outcome.MISSING
-        event = VerifyEnded(time.monotonic(), target.run, target.stream, outcome, reason)
+        is_gone = failure.blames_data and not _is_there(target, context)
+        outcome = Outcome.MISSING if is_gone else failure.outcome
+        event = VerifyEnded(time.monotonic(), target.run, target.stream, outcome, failure.reason)
     context.post(event)
 
 
@@ -83,13 +82,12 @@ class _VerifyRun:
             self._target.run,
             self._target.stream,
             Outcome.DONE,
-            "",
-            verified_ns,
-            before.store_id,
-            before.commit,
-            report.n_frames,
-            report.n_bytes,
-            max(0.0, report.seconds - self._held_s),
+            verified_ns=verified_ns,
+            store_id=before.store_id,
+            commit=before.commit,
+            n_frames=report.n_frames,
+            n_bytes=report.n_bytes,
+            seconds=max(0.0, report.seconds - self._held_s),
         )
 
     def _ended(self, outcome: Outcome, reason: str) -> VerifyEnded:

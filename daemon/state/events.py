@@ -13,6 +13,7 @@ from typing import Any
 from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.daemon.state.records import Run
 from panoseti_zarr.daemon.state.settings import Settings
+from panoseti_zarr.errors import ErrorCode
 
 # What events are made of ------------------------------------------------------------------------
 
@@ -209,13 +210,14 @@ class Committed:
 
 @dataclass(frozen=True)
 class JobEnded:
-    """A job ended; ``reason`` says why where it is not done."""
+    """A job ended; ``reason`` and ``code`` say why where it is not done."""
 
     now_s: float
     run: str
     stream: str
     outcome: Outcome
     reason: str = ""
+    code: ErrorCode = ErrorCode.OTHER
 
 
 @dataclass(frozen=True)

@@ -220,8 +220,7 @@ class JobQueue:
     def _closed(self, run: Run, stream: Stream, event: IngestEnded) -> list[Instruction]:
         stream.is_closed = True
         stream.rebuild = stream.rebuild and stream.requeue_after_job
-        stream.reason = ""
-        stream.n_attempts = 0
+        stream.recover()
         stream.n_frames = event.n_frames
         warnings = tuple(f"{event.stream}: {line}" for line in event.cut_short)
         instructions: list[Instruction] = [
@@ -247,9 +246,8 @@ class JobQueue:
 
     def _made(self, run: Run, stream: Stream, event: L1Ended) -> list[Instruction]:
         stream.status = StreamStatus.REMOVED if run.is_removed else StreamStatus.DONE
-        stream.reason = ""
+        stream.recover()
         stream.refresh_l1 = stream.refresh_l1 and stream.requeue_after_job
-        stream.n_attempts = 0
         instructions: list[Instruction] = []
         if event.is_changed:
             fields = {

@@ -130,7 +130,7 @@ class LiveStreams:
         if event.outcome is Outcome.DONE:
             known.n_rest, known.next_chunk_bytes = event.n_rest, event.next_chunk_bytes
             known.n_differing = 0
-            stream.n_attempts, stream.reason = 0, ""
+            stream.recover()
             return []
         known.round, known.flush_due_s = None, -math.inf
         return self._failed(stream, known, event, settings)

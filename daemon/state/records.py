@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from panoseti_zarr.daemon.state.readiness import StablePeriod
+from panoseti_zarr.errors import ErrorCode
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Stream:
         Jobs that failed at present since the last progress.
     due_s : float or None
         Monotonic time of the next attempt.
-    reason : str
+    reason, code : str, ErrorCode
         The last error; empty if nothing is wrong.
     requeue_after_job : bool
         Its files changed while its job ran: it is queued again when the job ends.
@@ -142,6 +143,7 @@ class Stream:
     n_attempts: int = 0
     due_s: float | None = None
     reason: str = ""
+    code: ErrorCode = ErrorCode.OTHER
     requeue_after_job: bool = False
     rebuild: bool = False
     refresh_l1: bool = False
@@ -159,6 +161,15 @@ class Stream:
         """Bytes of its frame files that no committed frame is of yet."""
         is_whole = self.is_closed or self.status in SETTLED
         return 0 if is_whole else max(0, self.size_bytes - self.n_bytes)
+
+    def fail(self, reason: str, code: ErrorCode) -> None:
+        """Note the last error."""
+        self.reason, self.code = reason, code
+
+    def recover(self) -> None:
+        """Forget the last error: a job succeeded."""
+        self.reason, self.code = "", ErrorCode.OTHER
+        self.n_attempts = 0
 
     def unverify(self) -> None:
         """Forget what was found of a store that is not the same any more."""

@@ -30,7 +30,7 @@ def retry_or_quarantine(
 def quarantine(stream: Stream, event: JobEnded) -> list[Instruction]:
     """Stop working on a stream until its files change or an operator retries it."""
     stream.status = StreamStatus.QUARANTINED
-    stream.reason = event.reason
+    stream.fail(event.reason, event.code)
     stream.n_attempts = 0
     fields = {"reason": event.reason}
     return [Log("stream.quarantined", "error", event.run, event.stream, fields)]
@@ -60,7 +60,7 @@ def schedule_retry(
     delay_s = settings.backoff_s(stream.n_attempts)
     stream.status = status
     stream.due_s = event.now_s + delay_s
-    stream.reason = event.reason
+    stream.fail(event.reason, event.code)
     fields: dict[str, Any] = {
         "reason": event.reason,
         "n_attempts": stream.n_attempts,

@@ -25,6 +25,7 @@ from panoseti_zarr.daemon.state.records import (
     StreamStatus,
     VerifyStatus,
 )
+from panoseti_zarr.errors import ErrorCode
 
 MAX_SETTLED_STREAMS = 2000
 """Streams of completed runs that are listed one by one; older runs have their sums alone."""
@@ -139,6 +140,11 @@ class StreamInfo(_Model):
     last_error: Text | None = Field(
         default=None,
         description="why it is quarantined or retried, or how it differs from its files, or null",
+    )
+    error_code: ErrorCode = Field(
+        default=ErrorCode.OTHER,
+        description="which kind of error: `late_file`, `source_changed`, `store_damaged`,"
+        " `not_pff`, `duplicate_seqno`; empty for others and for none",
     )
     retry_at: Time | None = Field(default=None, description="UTC, or null")
     verify: VerifyStatus = Field(
@@ -392,6 +398,7 @@ def _describe_stream(run: Run, stream: Stream, retry_at: str | None) -> StreamIn
         n_behind_bytes=stream.n_behind_bytes,
         lag_s=None if stream.lag_s is None else round(stream.lag_s, 1),
         last_error=stream.reason or stream.verify_reason or None,
+        error_code=stream.code,
         retry_at=retry_at,
         verify=stream.verify if is_known else VerifyStatus.UNVERIFIED,
         verified_at=None if verified_ns is None else iso(verified_ns),

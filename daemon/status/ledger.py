@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from panoseti_zarr.daemon.state.records import Run, RunPhase, Stream, StreamStatus, VerifyStatus
+from panoseti_zarr.errors import ErrorCode
 from panoseti_zarr.io.fs.failpoints import reached
 
 LEDGER_NAME = "ledger.sqlite3"
-LEDGER_VERSION = 2
+LEDGER_VERSION = 3
+"""Version 3 has a column for `Stream.code`. Older ledgers get the columns that they lack."""
+
+_OLDEST_VERSION = 2
 
 _TIMES = ("discovered_s", "finished_s", "completed_s")
 _RUN_COLUMNS = (
@@ -97,8 +101,9 @@ class Ledger:
                 marks = ", ".join("?" * len(run))
                 self._db.execute(f"REPLACE INTO runs VALUES ({marks})", run)  # noqa: S608
                 self._db.execute("DELETE FROM streams WHERE run = ?", run[:1])
+                names = ", ".join(("run", *_STREAM_COLUMNS))
                 marks = ", ".join("?" * (len(_STREAM_COLUMNS) + 1))
-                insert = f"INSERT INTO streams VALUES ({marks})"  # noqa: S608
+                insert = f"INSERT INTO streams ({names}) VALUES ({marks})"  # noqa: S608
                 self._db.executemany(insert, streams)
                 reached("ledger.run_written")
         reached("ledger.committed")
@@ -129,6 +134,7 @@ class Ledger:
             values = dict(zip(_STREAM_COLUMNS, row, strict=True))
             values["status"] = StreamStatus(values["status"])
             values["verify"] = VerifyStatus(values["verify"])
+            values["code"] = ErrorCode(values["code"])
             for name in ("is_closed", "rebuild", "refresh_l1"):
                 values[name] = bool(values[name])
             runs[run].streams[values["key"]] = Stream(**values)
@@ -139,7 +145,7 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in {0, LEDGER_VERSION}:
+        if version and not _OLDEST_VERSION <= version <= LEDGER_VERSION:
             raise sqlite3.DatabaseError(f"its version is {version}, not {LEDGER_VERSION}")
         with self._db:
             self._db.execute(
@@ -151,8 +157,17 @@ class Ledger:
                 " PRIMARY KEY (run, key))"
             )
             self._db.execute("CREATE TABLE IF NOT EXISTS places (path PRIMARY KEY, volume)")
+            self._add_missing_columns()
             self._db.execute(f"PRAGMA user_version = {LEDGER_VERSION}")
         reached("ledger.opened")
+
+    def _add_missing_columns(self) -> None:
+        """Give the streams of an older ledger the fields that they have since."""
+        held = {name for _, name, *_ in self._db.execute("PRAGMA table_info(streams)")}
+        for column in fields(Stream):
+            if column.name in _STREAM_COLUMNS and column.name not in held:
+                default = repr(str(column.default))
+                self._db.execute(f"ALTER TABLE streams ADD COLUMN {column.name} DEFAULT {default}")
 
     def _replace(self, reason: str) -> None:
         """Put a ledger that cannot be used aside, and begin again."""

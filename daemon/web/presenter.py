@@ -12,7 +12,7 @@ from panoseti_zarr.daemon.web.remedies import find_remedy
 RunPictures = dict[str, tuple[tuple[str, int], ...]]
 """Of each stream of a run its quick-look images: file name and a number that changes with it."""
 
-_UNSHOWN_KEYS = {"verified_at", "verified_store_id", "verified_commit"}
+_UNSHOWN_KEYS = {"error_code", "verified_at", "verified_store_id", "verified_commit"}
 
 
 def present_head(document: StatusDocument, dashboard: str | None) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import dataclass
 
 from panoseti_zarr.daemon.status.document import StreamInfo
+from panoseti_zarr.errors import ErrorCode
 
 _STANDARD_CONFIG = "/etc/panoseti-zarr/config.toml"
 _RETRYING = frozenset({"retrying", "l1_retrying"})
@@ -20,36 +20,19 @@ class Remedy:
     command: str = ""
 
 
-_CASES = (
-    (
-        "This file arrived after later files were committed, so it cannot be appended in order."
-        " Rebuild the stores:",
-        r"arrived after seqno",
-        True,
-    ),
-    (
-        "Restore the file, and the stream continues. Or rebuild the stores:",
-        r"shrank from|was committed with other|frames when it was committed|committed, is gone",
-        True,
-    ),
-    (
-        "The store is damaged. Rebuild it from the frame files:",
-        r"is damaged|not a whole L0 store|chunk is (missing|too short)|crc32c is wrong",
-        True,
-    ),
-    (
-        "The file is not PFF. Replace it, and the stream continues. To retry now:",
-        r"no readable \w+ header",
-        False,
-    ),
-    (
-        "Remove one of the two files, and the stream continues. To retry now:",
-        r"two files have seqno",
-        False,
-    ),
-    ("The stream continues when the reason is gone. To retry now:", r"", False),
-)
-"""Sentence, pattern of the reason, and whether to rebuild; the first match counts."""
+_ADVICE = {
+    ErrorCode.LATE_FILE: "This file arrived after later files were committed, so it cannot be"
+    " appended in order. Rebuild the stores:",
+    ErrorCode.SOURCE_CHANGED: "Restore the file, and the stream continues. Or rebuild the stores:",
+    ErrorCode.STORE_DAMAGED: "The store is damaged. Rebuild it from the frame files:",
+    ErrorCode.NOT_PFF: "The file is not PFF. Replace it, and the stream continues. To retry now:",
+    ErrorCode.DUPLICATE_SEQNO: "Remove one of the two files, and the stream continues. To retry"
+    " now:",
+    ErrorCode.OTHER: "The stream continues when the reason is gone. To retry now:",
+}
+
+_REBUILT = frozenset({ErrorCode.LATE_FILE, ErrorCode.SOURCE_CHANGED, ErrorCode.STORE_DAMAGED})
+"""What a rebuild of the stores mends."""
 
 _DIFFERS = "Nothing was changed. Find out whether store or files are right. To compare again:"
 
@@ -72,20 +55,22 @@ def find_remedy(run: str, stream: StreamInfo, config: str | None) -> Remedy | No
 
     Examples
     --------
-    >>> error = "a.pff arrived after seqno 3 was committed"
-    >>> stream = StreamInfo(stream="dp_img16.module_1", state="quarantined", last_error=error)
+    >>> stream = StreamInfo(
+    ...     stream="dp_img16.module_1",
+    ...     state="quarantined",
+    ...     last_error="a.pff arrived after seqno 3 was committed",
+    ...     error_code="late_file",
+    ... )
     >>> find_remedy("obs 1.pffd", stream, None).command
     "panoseti-zarr retry --rebuild 'obs 1.pffd'"
     """
-    reason = stream.last_error
-    if not reason:
+    if not stream.last_error:
         return None
     if stream.state in _RETRYING:
         return Remedy("The service retries it.")
     if stream.state == "quarantined":
-        for words, pattern, rebuild in _CASES:
-            if re.search(pattern, reason):
-                return Remedy(words, retry_command(run, config, rebuild=rebuild))
+        rebuild = stream.error_code in _REBUILT
+        return Remedy(_ADVICE[stream.error_code], retry_command(run, config, rebuild=rebuild))
     is_unlike = stream.verify == "failed"
     return Remedy(_DIFFERS, retry_command(run, config)) if is_unlike else None
 

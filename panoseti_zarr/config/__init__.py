@@ -52,6 +52,7 @@ __all__ = [
     "MetricsConfig",
     "PffToZarrConfig",
     "QuicklookConfig",
+    "Section",
     "SshClusterConfig",
     "TlsConfig",
     "WebConfig",
@@ -63,7 +64,6 @@ __all__ = [
     "own_keys",
     "sections",
     "with_changes",
-    "Section",
     "wrap_markdown",
 ]
 

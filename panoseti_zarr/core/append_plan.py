@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from panoseti_zarr.errors import SourceChangedError
+from panoseti_zarr.errors import LateFileError, SourceChangedError
 from panoseti_zarr.model import SourceFile
 
 
@@ -128,9 +128,7 @@ def reconcile(
     known = {entry.seqno for entry in committed}
     for source in sources:
         if source.seqno < last_seqno and source.seqno not in known:
-            raise SourceChangedError(
-                f"{source.name} arrived after seqno {last_seqno} was committed"
-            )
+            raise LateFileError(f"{source.name} arrived after seqno {last_seqno} was committed")
     reread = []
     for entry in committed:
         if entry.seqno not in found:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panoseti_zarr.config import PffToZarrConfig
-from panoseti_zarr.errors import CorruptDataError
+from panoseti_zarr.errors import CorruptDataError, StoreDamagedError
 from panoseti_zarr.io.l0.metadata import empty_store_documents
 from panoseti_zarr.io.zarr3.metadata import resized
 from panoseti_zarr.io.zarr3.shards import new_chunk, open_chunk
@@ -106,7 +106,7 @@ def test_no_flipped_bit_is_read(tmp_path, codec, inner_chunk):
     for place in {*range(0, len(whole), 97), *range(len(whole) - 60, len(whole))}:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         with (
-            pytest.raises(CorruptDataError, match=r"damaged|missing"),
+            pytest.raises(StoreDamagedError, match=r"damaged|missing"),
             open_chunk(str(path), document) as chunk,
         ):
             chunk.read(0, np.empty((CHUNK, 32, 32), np.uint8))
@@ -121,7 +121,7 @@ def test_a_chunk_that_is_cut_is_an_error(tmp_path, codec, n_bytes, inner_chunk):
     path = write(tmp_path, document, images(CHUNK))
     path.write_bytes(path.read_bytes()[:n_bytes])
     with (
-        pytest.raises(CorruptDataError, match=r"damaged.*images|damaged.*c/0/0/0"),
+        pytest.raises(StoreDamagedError, match=r"damaged.*images|damaged.*c/0/0/0"),
         open_chunk(str(path), document) as chunk,
     ):
         chunk.read(0, np.empty((CHUNK, 32, 32), np.uint8))
@@ -133,10 +133,10 @@ def test_missing_pieces_are_no_zeros(tmp_path):
     path = write(tmp_path, document, images(5))
     with open_chunk(str(path), document) as chunk:
         chunk.read(0, np.empty((8, 32, 32), np.uint8))
-        with pytest.raises(CorruptDataError, match="inner chunk is missing"):
+        with pytest.raises(StoreDamagedError, match="inner chunk is missing"):
             chunk.read(8, np.empty((1, 32, 32), np.uint8))
     with (
-        pytest.raises(CorruptDataError, match="chunk is missing"),
+        pytest.raises(StoreDamagedError, match="chunk is missing"),
         open_chunk(str(path.with_name("1")), document),
     ):
         pass
@@ -151,7 +151,7 @@ def test_a_chunk_of_another_length_is_an_error(tmp_path, codec):
         other = PffToZarrConfig(time_chunk=n_frames, codec=codec, checksum=False, inner_chunk=0)
         document = empty_store_documents(PRODUCTS["img8"], other)["images"]
         with (
-            pytest.raises(CorruptDataError, match="damaged"),
+            pytest.raises(StoreDamagedError, match="damaged"),
             open_chunk(str(path), document) as chunk,
         ):
             chunk.read(0, np.empty((n_frames, 32, 32), np.uint8))

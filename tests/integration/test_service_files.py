@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,7 @@ from panoseti_zarr.daemon.status.requests import (
     find_requests,
     request_retry,
 )
-from panoseti_zarr.errors import InputError
+from panoseti_zarr.errors import ErrorCode, InputError
 
 OFFSET_NS = 1_700_000_000 * 10**9
 
@@ -79,6 +80,23 @@ class TestLedger:
         ledger.save([rows_of(far, OFFSET_NS)], ())
         (found,) = ledger.load(OFFSET_NS)
         assert (found.order[1], found.directory_mtime_ns) == (2**63 - 1, -(2**63))
+        ledger.close()
+
+    def test_an_older_ledger_gets_the_columns_that_it_lacks(self, tmp_path):
+        """Of version 2, without `Stream.code`: everything that it holds is kept."""
+        ledger = Ledger(tmp_path)
+        ledger.save([rows_of(example_run(), OFFSET_NS)], ())
+        ledger.close()
+        with closing(sqlite3.connect(tmp_path / LEDGER_NAME)) as older, older:
+            older.execute("ALTER TABLE streams DROP COLUMN code")
+            older.execute("PRAGMA user_version = 2")
+        ledger = Ledger(tmp_path)
+        assert ledger.load(OFFSET_NS) == (example_run(),)
+        assert ledger.replaced == ""
+        changed = example_run()
+        changed.streams["dp_img16.module_10"].code = ErrorCode.LATE_FILE
+        ledger.save([rows_of(changed, OFFSET_NS)], ())
+        assert ledger.load(OFFSET_NS) == (changed,)
         ledger.close()
 
     def test_volumes_that_cannot_be_read_are_put_aside(self, tmp_path):

@@ -123,8 +123,9 @@ def test_only_committed_frames_are_compared():
 def test_what_would_misplace_frames_is_refused(before, now, reason):
     """Shrunk, grown in the middle, arrived late, gone: each is refused with its reason."""
     n_committed = sum(s.n_frames for s in before)
-    with pytest.raises(SourceChangedError, match=reason):
+    with pytest.raises(SourceChangedError, match=reason) as caught:
         reconcile(committed(*before), n_committed, now)
+    assert caught.value.code == ("late_file" if reason == "arrived after" else "source_changed")
 
 
 def test_deleted_sources_are_no_error():

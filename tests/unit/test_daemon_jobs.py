@@ -6,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from panoseti_zarr.daemon.jobs.context import classify_error
+from panoseti_zarr.daemon.jobs.context import Failure, classify_error
 from panoseti_zarr.daemon.state.events import Outcome
 from panoseti_zarr.errors import (
     CorruptDataError,
@@ -41,17 +41,17 @@ from panoseti_zarr.model import PRODUCTS, StreamKey
 )
 def test_errors_are_sorted_by_what_is_to_be_done(error, outcome):
     """Quarantine, retry, stop of the service, or just stopped; always with a reason in one line."""
-    judged, reason = classify_error(error, threading.Event())
-    assert judged is outcome
-    assert bool(reason) == (outcome is not Outcome.STOPPED)
-    assert "\n" not in reason
+    failure = classify_error(error, threading.Event())
+    assert failure.outcome is outcome
+    assert bool(failure.reason) == (outcome is not Outcome.STOPPED)
+    assert "\n" not in failure.reason
 
 
 def test_what_goes_wrong_while_stopping_is_no_failure():
     """Errors of jobs that are being stopped say nothing about their data."""
     stop = threading.Event()
     stop.set()
-    assert classify_error(RuntimeError("after shutdown"), stop) == (Outcome.STOPPED, "")
+    assert classify_error(RuntimeError("after shutdown"), stop) == Failure(Outcome.STOPPED)
 
 
 @pytest.mark.parametrize("product", PRODUCTS)

@@ -42,12 +42,12 @@ from panoseti_zarr.daemon.state.events import (
 )
 from panoseti_zarr.daemon.state.instructions import (
     AbandonTasks,
+    CheckCluster,
     CheckOutputs,
     DeleteRequest,
-    MakeQuicklook,
-    CheckCluster,
     Exit,
     Log,
+    MakeQuicklook,
     MakeSidecar,
     SaveHistory,
     SaveRun,

@@ -25,6 +25,7 @@ from panoseti_zarr.daemon.status.document import (
 )
 from panoseti_zarr.daemon.web.remedies import find_remedy, retry_command
 from panoseti_zarr.daemon.web.versioned_view import N_LINES, N_MINUTES, VersionedView
+from panoseti_zarr.errors import ErrorCode
 
 OPERATE = Path(__file__).parents[2] / "docs/operate.md"
 NAMES = ("a.pffd", "b.pffd", "c.pffd")
@@ -148,24 +149,11 @@ def test_no_password_is_shown(state):
     assert "10.0.1.1" in board.changes_since(0)
 
 
-@pytest.mark.parametrize(
-    ("reason", "rebuild"),
-    [
-        ("a.pff arrived after seqno 3 was committed", True),
-        ("a.pff shrank from 10 to 9 bytes after its frames were committed", True),
-        ("a.pff had 10 frames when it was committed, now it has 9", True),
-        ("a.pff, whose frames are committed, is gone", True),
-        ("frame 3 of the store was committed with other images than its file has now", True),
-        ("the store's zarr.json is damaged: Expecting value", True),
-        ("not a whole L0 store: images is missing", True),
-        ("no readable img16 header in 80000 bytes (file a.pff)", False),
-        ("two files have seqno 1: a.pff, b.pff", False),
-        ("is a link that leads nowhere", False),
-    ],
-)
-def test_the_command_that_mends_goes_by_the_reason(reason, rebuild):
+@pytest.mark.parametrize("code", ErrorCode)
+def test_the_command_that_mends_goes_by_the_code(code):
     """A store that does not fit its files any more is made again; all else is tried again."""
-    stream = entry(state="quarantined", last_error=reason)
+    rebuild = code in {"late_file", "source_changed", "store_damaged"}
+    stream = entry(state="quarantined", last_error="why", error_code=code)
     remedy = find_remedy("a b.pffd", stream, "/etc/panoseti-zarr/config.toml")
     assert remedy.command == f"sudo panoseti-zarr retry {'--rebuild ' * rebuild}'a b.pffd'"
 
@@ -186,11 +174,14 @@ def test_the_command_can_be_pasted_whatever_the_name():
     assert command == "panoseti-zarr retry --config '/etc/my config.toml' --rebuild a"
 
 
-def test_the_reasons_are_those_of_the_documentation():
+def test_the_advice_is_that_of_the_documentation():
     """Where docs/operate.md says to rebuild, so does the page."""
     text = OPERATE.read_text()
-    for reason in ("was committed with other images than its file has now", "arrived after seqno"):
+    for reason, code in (
+        ("was committed with other images than its file has now", "source_changed"),
+        ("arrived after seqno", "late_file"),
+    ):
         (advice,) = re.findall(rf"^\*\*.*{reason}.*\*\*\n((?:.+\n)+)", text, re.M)
         assert "retry RUN --rebuild" in advice
-        stream = entry(state="quarantined", last_error=f"x {reason} 3 was committed")
+        stream = entry(state="quarantined", last_error=reason, error_code=code)
         assert "--rebuild" in find_remedy("a", stream, None).command

@@ -18,6 +18,7 @@ from pathlib import Path
 from panoseti_zarr.errors import (
     CorruptDataError,
     InvariantError,
+    StoreDamagedError,
     StoreLockedError,
     TransientIOError,
 )
@@ -94,7 +95,7 @@ class L0Writer:
             self._remove_chunks_above(state)
             reached("recover.chunks_removed")
         except FileNotFoundError as error:
-            raise CorruptDataError(
+            raise StoreDamagedError(
                 f"not a whole L0 store: {error.filename} is missing", path=str(self.path)
             ) from None
         self.state = state

@@ -13,7 +13,9 @@ from pathlib import Path
 from panoseti_zarr.core.pff.framing import find_layout
 from panoseti_zarr.errors import (
     CorruptDataError,
+    DuplicateSeqnoError,
     InputError,
+    NotPffError,
     SourceChangedError,
     from_os_error,
 )
@@ -62,7 +64,7 @@ def check_order(listing: RunListing, key: StreamKey) -> None:
             raise CorruptDataError(reason, path=name)
     for file, after in pairwise(listing.streams.get(key, ())):
         if file.name.seqno == after.name.seqno:
-            raise CorruptDataError(
+            raise DuplicateSeqnoError(
                 f"two files have seqno {file.name.seqno}: {file.path.name}, {after.path.name}"
             )
 
@@ -74,7 +76,7 @@ def measure_file(file: FrameFile) -> SourceFile | CorruptDataError:
     with open_source(file.path) as fd:
         layout = find_layout(partial(pread, fd), size_bytes, product)
     if layout is None and size_bytes >= product.today_frame_bytes:
-        return CorruptDataError(
+        return NotPffError(
             f"no readable {product.name} header in {size_bytes} bytes", path=file.path.name
         )
     n_frames = size_bytes // layout.frame_bytes if layout else 0

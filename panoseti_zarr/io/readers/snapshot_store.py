@@ -13,7 +13,7 @@ from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, RangeByteRequest
 from zarr.storage import LocalStore, WrapperStore
 
-from panoseti_zarr.errors import CorruptDataError, InputError, StoreReplacedError
+from panoseti_zarr.errors import InputError, StoreDamagedError, StoreReplacedError
 from panoseti_zarr.io.readers.root import parse_root
 from panoseti_zarr.io.zarr3.metadata import ZARR_JSON, Json
 
@@ -79,11 +79,11 @@ class SnapshotStore(WrapperStore[LocalStore]):
         if "/c/" in key:
             path = str(self.path / key)
             if data is None:
-                raise CorruptDataError("a chunk is missing", path=path)
+                raise StoreDamagedError("a chunk is missing", path=path)
             if isinstance(byte_range, RangeByteRequest):
                 n_missing = byte_range.end - byte_range.start - len(data)
                 if n_missing:
-                    raise CorruptDataError("a chunk is too short", path=path)
+                    raise StoreDamagedError("a chunk is too short", path=path)
         return data
 
     def check_not_replaced(self) -> None:

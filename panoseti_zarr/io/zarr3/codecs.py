@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs import Blosc, GZip, Zstd, blosc
 
-from panoseti_zarr.errors import CorruptDataError
+from panoseti_zarr.errors import CorruptDataError, StoreDamagedError
 from panoseti_zarr.io.fs.malloc import tune_malloc
 from panoseti_zarr.io.zarr3.metadata import Json
 
@@ -83,7 +83,7 @@ class ChunkCodec:
             The checksum is wrong, or the bytes are no such piece.
         """
         if self.has_checksum and google_crc32c.value(data) != _WHOLE:
-            raise CorruptDataError("its crc32c is wrong")
+            raise StoreDamagedError("its crc32c is wrong")
         held = memoryview(data)[: len(data) - _CRC_BYTES * self.has_checksum]
         flat = out.reshape(-1).view(np.uint8)
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from panoseti_zarr.errors import CorruptDataError
+from panoseti_zarr.errors import StoreDamagedError
 from panoseti_zarr.model import TIME_MISSING_NS, ArraySpec, Quality
 
 Json = dict[str, Any]
@@ -43,7 +43,8 @@ def corrupt_if_malformed(store: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptDataError(f"the store's {ZARR_JSON} is damaged: {error}", path=store) from None
+        message = f"the store's {ZARR_JSON} is damaged: {error}"
+        raise StoreDamagedError(message, path=store) from None
 
 
 def codec_chain(

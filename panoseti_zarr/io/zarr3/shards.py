@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from panoseti_zarr.errors import CorruptDataError
+from panoseti_zarr.errors import CorruptDataError, StoreDamagedError
 from panoseti_zarr.io.fs.durable import start_writeback, write_all
 from panoseti_zarr.io.zarr3.codecs import ChunkCodec
 from panoseti_zarr.io.zarr3.metadata import INDEX_CODECS, Json
@@ -224,14 +224,14 @@ class ChunkReader:
 
     def _decode(self, codec: ChunkCodec, offset: int, length: int, out: npt.NDArray[Any]) -> None:
         if offset == _NONE:
-            raise CorruptDataError("an inner chunk is missing", path=self._path)
+            raise StoreDamagedError("an inner chunk is missing", path=self._path)
         data = os.pread(self._fd, length, offset) if offset >= 0 else b""
         try:
             if len(data) != length:
-                raise CorruptDataError("its file is too short")
+                raise StoreDamagedError("its file is too short")
             codec.decode(data, out)
         except CorruptDataError as error:
-            raise CorruptDataError(
+            raise StoreDamagedError(
                 f"a chunk is damaged: {error.message}", path=self._path, byte_offset=offset
             ) from None
 
@@ -257,7 +257,7 @@ def open_chunk(path: str, document: Json) -> Iterator[ChunkReader]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise CorruptDataError("a chunk is missing", path=path) from None
+        raise StoreDamagedError("a chunk is missing", path=path) from None
     try:
         yield ChunkReader(fd, layout, path)
     finally:
