@@ -87,7 +87,7 @@ class Reader:
         return None
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/icon.svg", "/nothing", "/../x"])
+@pytest.mark.parametrize("path", ["/", "/page.css", "/app.js", "/icon.svg", "/nothing", "/../x"])
 def test_every_answer_has_the_headers_that_keep_others_out(page, port, path):
     """Scripts, styles, images and connections of its own alone; also where there is an error."""
     status, headers, content = ask(port, path)
@@ -112,7 +112,7 @@ def test_every_file_that_the_page_names_is_there(page, port):
     assert b"<style" not in html
     assert not re.search(rb"\son\w+=|style=|<script(?![^>]*\ssrc=)", html)
     named = set(re.findall(rb'(?:src|href)="([^"]+)"', html))
-    assert b"/page.js" in named
+    assert b"/app.js" in named
     for path in list(named):
         status, headers, content = ask(port, path.decode())
         assert status == 200
@@ -149,7 +149,7 @@ def test_by_a_name_of_this_machine_it_answers(page, port, host):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io"])
-@pytest.mark.parametrize("path", ["/", "/events", "/page.js"])
+@pytest.mark.parametrize("path", ["/", "/events", "/app.js"])
 def test_by_another_name_it_does_not(page, port, host, path):
     """A site whose name is made to lead here would read the page as its own."""
     assert ask(port, path, Host=host)[0] == 403

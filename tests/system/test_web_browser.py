@@ -66,7 +66,7 @@ def test_the_page_follows_the_service_without_reload(web_station, port, browser,
     assert not [line for line in browser.complaints() if "ERR_CONNECTION" not in line]
 
 
-def test_a_night_with_defects_says_what_mends_it(web_station, port, browser, tmp_path):
+def test_a_night_with_defects_shows_its_remedy(web_station, port, browser, tmp_path):
     """Reasons and commands; a name that looks like a script is text and nothing else."""
     make_run(web_station.data).rename(web_station.data / EVIL)
     good = make_run(web_station.data, StreamPlan("img16", 1, 300))
@@ -82,8 +82,8 @@ def test_a_night_with_defects_says_what_mends_it(web_station, port, browser, tmp
     browser.resize(1280, 1200)
     browser.open(port)
     command = f"panoseti-zarr retry --config {web_station.config} --rebuild {shrunk.name}"
-    browser.wait(lambda: browser.text("#mends code") == command)
-    assert "shrank" in browser.text("#mends .reason")
+    browser.wait(lambda: browser.text("#action-list code") == command)
+    assert "shrank" in browser.text("#action-list .reason")
     assert EVIL in browser.text(".run .name").splitlines()
     assert browser.count("script") == 1
     assert browser.count("img[src=x]") == 0

@@ -1,6 +1,6 @@
 // Throughput over the last hours: megabytes committed a second, by the minute.
 
-import { clock, make, size } from "./words.js";
+import { clock, makeElement, size } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
@@ -45,16 +45,16 @@ export function showChart(figure, minutes, nMinutes, nowMinute) {
   const hours = nMinutes / 60;
   const times = [0, 0.5, 1].map((part) => {
     const minute = first + part * nMinutes;
-    return make("span", {}, part === 1 ? "now" : clock(minute * 60).slice(0, 5));
+    return makeElement("span", {}, part === 1 ? "now" : clock(minute * 60).slice(0, 5));
   });
-  const scale = [top, top / 2, 0].map((rate) => make("span", {}, `${Number(rate.toPrecision(3))}`));
+  const scale = [top, top / 2, 0].map((rate) => makeElement("span", {}, `${Number(rate.toPrecision(3))}`));
   const words = total
     ? `${size(total)} committed in ${hours} h, at most ${size(most * 1e6)}/s over a minute`
     : `nothing was committed in ${hours} h`;
   figure.replaceChildren(
-    make("div", { className: "plot" },
-      make("div", { className: "scale", "aria-hidden": "true" }, ...scale), svg,
-      make("div", { className: "times", "aria-hidden": "true" }, ...times)),
-    make("figcaption", {}, `MB/s, times UTC: ${words}`),
+    makeElement("div", { className: "plot" },
+      makeElement("div", { className: "scale", "aria-hidden": "true" }, ...scale), svg,
+      makeElement("div", { className: "times", "aria-hidden": "true" }, ...times)),
+    makeElement("figcaption", {}, `MB/s, times UTC: ${words}`),
   );
 }

@@ -1,9 +1,9 @@
 // The status page: listens to the service's events, and shows what they say.
 
 import { showChart } from "./chart.js";
-import { fillHead, showLines, showMends } from "./parts.js";
-import { makeRun, updateRun } from "./runs.js";
-import { amount, count, make, stateWord } from "./words.js";
+import { fillHead, showLines, showActions } from "./panels.js";
+import { makeRun, updateRun } from "./run_table.js";
+import { amount, count, makeElement, stateWord } from "./format.js";
 
 const PAGE_ROWS = 100;
 const SILENT_MS = 30000;
@@ -17,8 +17,8 @@ const known = { head: null, names: [], runs: new Map(), minutes: new Map(), line
 const shown = { limit: PAGE_ROWS, state: "", text: "", span: 180, rows: new Map() };
 const link = { source: null, heardMs: Date.now(), isOpen: false, stuckS: 0 };
 
-/** Take a message over: what it has replaces what was known. */
-function take(message) {
+/** Apply a message: what it has replaces what was known. */
+function applyMessage(message) {
   if (message.all) {
     known.runs.clear();
     known.minutes.clear();
@@ -37,7 +37,7 @@ function take(message) {
   if (message.head || message.runs || message.names) {
     showStates();
     showRuns(message.all ? [] : message.runs || []);
-    showMends($("mending"), $("n-mending"), $("mends"), known);
+    showActions($("actions"), $("n-actions"), $("action-list"), known);
   }
   if (message.minutes || message.all) drawChart();
   if (message.lines || message.all) showLines($("lines"), known.lines);
@@ -91,9 +91,9 @@ function showRuns(changed) {
 }
 
 function choose(box, name, value, text, isChosen, take_) {
-  const input = make("input", { type: "radio", name, value, checked: isChosen });
+  const input = makeElement("input", { type: "radio", name, value, checked: isChosen });
   input.addEventListener("change", () => take_(value));
-  box.append(make("label", {}, input, make("span", {}, text)));
+  box.append(makeElement("label", {}, input, makeElement("span", {}, text)));
 }
 
 /** The choice of a state, with how many runs have it. */
@@ -141,7 +141,7 @@ function listen() {
   source.addEventListener("message", (event) => {
     heard();
     link.stuckS = 0;
-    take(JSON.parse(event.data));
+    applyMessage(JSON.parse(event.data));
   });
   source.addEventListener("beat", (event) => {
     heard();

@@ -1,6 +1,6 @@
 // What stands around the runs: the service in words, numbers, notices, what needs a hand, the log.
 
-import { amount, at, clock, commandLine, count, make, size } from "./words.js";
+import { amount, at, clock, commandLine, count, makeElement, size } from "./format.js";
 
 const MOST_MENDS = 20;
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]"]);
@@ -19,14 +19,14 @@ export function fillHead($, head) {
     ...head.disks.map((disk) => tile(`${disk.key} free`, size(disk.free_bytes), disk.path)),
     tile("cluster", service.cluster, ...cluster(head)),
   );
-  $("notices").replaceChildren(...notices(head).map((text) => make("p", { className: "notice" }, text)));
+  $("notices").replaceChildren(...notices(head).map((text) => makeElement("p", { className: "notice" }, text)));
   const roots = head.roots.map((root) => root.path + (root.n_ignored ? ` (${count(root.n_ignored, "older run")} left alone)` : ""));
   $("foot").textContent = `Up since ${at(service.started_at)} UTC, pid ${service.pid}, configuration ${service.config || "built in"}; watches ${roots.join(", ")}. This page only reads.`;
 }
 
 function tile(name, value, ...small) {
-  const lines = small.filter(Boolean).map((text) => make("small", {}, text));
-  return make("div", {}, make("dt", {}, name), make("dd", {}, value, ...lines));
+  const lines = small.filter(Boolean).map((text) => makeElement("small", {}, text));
+  return makeElement("div", {}, makeElement("dt", {}, name), makeElement("dd", {}, value, ...lines));
 }
 
 function trouble(totals) {
@@ -43,8 +43,8 @@ function cluster(head) {
   const isFar = head.service.cluster === "ssh" && !LOOPBACK.has(url.hostname);
   const tunnel = `ssh -L ${url.port}:127.0.0.1:${url.port} ${url.hostname}`;
   if (isFar) url.hostname = "127.0.0.1";
-  const link = make("a", { href: url.href, rel: "noreferrer", target: "_blank" }, "Dask dashboard");
-  return [link, isFar ? make("span", {}, "through ", make("code", {}, tunnel)) : ""];
+  const link = makeElement("a", { href: url.href, rel: "noreferrer", target: "_blank" }, "Dask dashboard");
+  return [link, isFar ? makeElement("span", {}, "through ", makeElement("code", {}, tunnel)) : ""];
 }
 
 function notices(head) {
@@ -58,8 +58,8 @@ function notices(head) {
   return found;
 }
 
-/** Show the streams that somebody must mend, newest run first. */
-export function showMends(section, number, list, known) {
+/** Show the streams that require an action, newest run first. */
+export function showActions(section, number, list, known) {
   const items = [];
   let n = 0;
   for (let i = known.names.length - 1; i >= 0; i -= 1) {
@@ -68,7 +68,7 @@ export function showMends(section, number, list, known) {
       if (!stream.command) continue;
       n += 1;
       if (items.length < MOST_MENDS) {
-        items.push(make("li", {}, make("div", { className: "name" }, `${run.name} ${stream.stream}`), ...mend(stream)));
+        items.push(makeElement("li", {}, makeElement("div", { className: "name" }, `${run.name} ${stream.stream}`), ...actions(stream)));
       }
     }
   }
@@ -77,12 +77,12 @@ export function showMends(section, number, list, known) {
   list.replaceChildren(...items);
 }
 
-/** Why a stream does not go on, and what mends it. */
-export function mend(stream) {
+/** The reason why a stream is stuck, and its remedy. */
+export function actions(stream) {
   const retry = stream.retry_at ? ` Next at ${at(stream.retry_at)} UTC.` : "";
   return [
-    stream.last_error ? make("p", { className: "reason" }, stream.last_error) : null,
-    stream.remedy ? make("p", { className: "remedy" }, stream.remedy + retry) : null,
+    stream.last_error ? makeElement("p", { className: "reason" }, stream.last_error) : null,
+    stream.remedy ? makeElement("p", { className: "remedy" }, stream.remedy + retry) : null,
     stream.command ? commandLine(stream.command) : null,
   ];
 }
@@ -103,10 +103,10 @@ export function showLines(list, lines) {
     const words = [line.run, line.stream, line.reason || line.message].filter(Boolean);
     for (const [key, say] of Object.entries(NUMBERS)) if (key in line) words.push(say(line[key]));
     const isLoud = line.level !== "info" && line.level !== "debug";
-    return make("li", { className: line.level },
-      make("time", {}, clock(line.timestamp)),
-      make("b", {}, isLoud ? make("i", {}, line.level === "warning" ? "! " : "\u2715 ") : "", line.event),
-      make("span", {}, words.filter(Boolean).join(" \u00b7 ")));
+    return makeElement("li", { className: line.level },
+      makeElement("time", {}, clock(line.timestamp)),
+      makeElement("b", {}, isLoud ? makeElement("i", {}, line.level === "warning" ? "! " : "\u2715 ") : "", line.event),
+      makeElement("span", {}, words.filter(Boolean).join(" \u00b7 ")));
   });
   list.replaceChildren(...items.reverse());
 }

@@ -1,7 +1,7 @@
 // Numbers, times and states as people read them, and elements that hold text as text.
 
 /** Make an element. Text goes in as text, whatever it looks like. */
-export function make(tag, properties = {}, ...children) {
+export function makeElement(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(properties)) {
     if (key.includes("-")) element.setAttribute(key, value);
@@ -61,14 +61,14 @@ const STATES = {
 /** Sign, colour and word of a state. */
 export function stateMark(state) {
   const [kind, sign, word] = STATES[state] || ["still", "?", state];
-  return make("span", { className: `state ${kind}` }, `${sign} ${word}`);
+  return makeElement("span", { className: `state ${kind}` }, `${sign} ${word}`);
 }
 
 export const stateWord = (state) => (STATES[state] || [null, null, state])[2];
 
 /** A command with a button that copies it. */
 export function commandLine(command) {
-  const button = make("button", { type: "button" }, "copy");
+  const button = makeElement("button", { type: "button" }, "copy");
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(command);
@@ -78,5 +78,5 @@ export function commandLine(command) {
     }
     setTimeout(() => { button.textContent = "copy"; }, 2000);
   });
-  return make("div", { className: "command" }, make("code", {}, command), button);
+  return makeElement("div", { className: "command" }, makeElement("code", {}, command), button);
 }

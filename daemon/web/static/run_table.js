@@ -1,16 +1,16 @@
 // One run: a line that opens, and in it its streams.
 
-import { mend } from "./parts.js";
-import { amount, at, count, lapse, make, size, stateMark } from "./words.js";
+import { actions } from "./panels.js";
+import { amount, at, count, lapse, makeElement, size, stateMark } from "./format.js";
 
 const OPEN = new Set(["working", "recording", "quarantined"]);
 const MARKS = { verified: "yes", failed: "differs", running: "now", gone: "no" };
 
 /** Make the row of a run; what is inside it is made when it is opened. */
 export function makeRun(run) {
-  const summary = make("summary");
-  const body = make("div", { className: "body" });
-  const element = make("details", { className: "run" }, summary, body);
+  const summary = makeElement("summary");
+  const body = makeElement("div", { className: "body" });
+  const element = makeElement("details", { className: "run" }, summary, body);
   const row = { element, summary, body, run: null, isTouched: false };
   element.addEventListener("toggle", () => fillBody(row));
   summary.addEventListener("click", () => { row.isTouched = true; });
@@ -30,9 +30,9 @@ export function updateRun(row, run, isFresh) {
   if (nWarnings) why.push(count(nWarnings, "warning"));
   row.summary.replaceChildren(
     stateMark(run.state),
-    make("span", { className: "name" }, run.name),
-    make("span", { className: "facts" }, ...facts(run)),
-    ...(why.some(Boolean) ? [make("span", { className: "why" }, why.filter(Boolean).join("; "))] : []),
+    makeElement("span", { className: "name" }, run.name),
+    makeElement("span", { className: "facts" }, ...facts(run)),
+    ...(why.some(Boolean) ? [makeElement("span", { className: "why" }, why.filter(Boolean).join("; "))] : []),
   );
   // What is under way, or needs a hand, opens by itself, until somebody has closed or opened it.
   if (!row.isTouched && OPEN.has(run.state) && run.streams && run.streams.length) element.open = true;
@@ -48,7 +48,7 @@ function facts(run) {
   const words = [count(run.n_streams, "stream"), count(run.n_frames, "frame"), size(run.n_bytes)];
   if (run.state === "recording" && lags.length) words.push(`lag ${lapse(Math.max(...lags))}`);
   if (run.n_verified) words.push(run.n_verified === run.n_streams ? "all verified" : `${run.n_verified} verified`);
-  return words.flatMap((text, i) => [i ? " \u00b7 " : "", make("span", {}, text)]);
+  return words.flatMap((text, i) => [i ? " \u00b7 " : "", makeElement("span", {}, text)]);
 }
 
 function fillBody(row) {
@@ -57,39 +57,39 @@ function fillBody(row) {
   const times = [["found", run.discovered_at], ["finished", run.finished_at], ["completed", run.completed_at]];
   const told = times.filter(([, time]) => time).map(([word, time]) => `${word} ${at(time)}`);
   row.body.replaceChildren(
-    ...(run.streams ? [table(run)] : [make("p", { className: "quiet" }, "Only totals are shown for runs this old.")]),
+    ...(run.streams ? [table(run)] : [makeElement("p", { className: "quiet" }, "Only totals are shown for runs this old.")]),
     ...(run.streams ? [] : Object.entries(run.pictures || {}).map(([stream, of]) => pictures(stream, of))),
-    ...(run.warnings || []).map((text) => make("p", { className: "warning" }, `! ${text}`)),
-    make("p", { className: "quiet times" }, `${run.root}; ${told.join(", ")} UTC`),
+    ...(run.warnings || []).map((text) => makeElement("p", { className: "warning" }, `! ${text}`)),
+    makeElement("p", { className: "quiet times" }, `${run.root}; ${told.join(", ")} UTC`),
   );
 }
 
 function table(run) {
   const heads = ["stream", "state", "frames", "committed", "behind", "lag", "verified"];
-  const head = make("tr", {}, ...heads.map((text, i) => make("th", { scope: "col", className: i > 1 ? "number" : "" }, text)));
+  const head = makeElement("tr", {}, ...heads.map((text, i) => makeElement("th", { scope: "col", className: i > 1 ? "number" : "" }, text)));
   const rows = run.streams.flatMap((stream) => lines(stream, (run.pictures || {})[stream.stream]));
-  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
+  return makeElement("table", {}, makeElement("thead", {}, head), makeElement("tbody", {}, ...rows));
 }
 
 function lines(stream, images) {
-  const cell = (label, text) => make("td", { className: "number", "data-label": label }, text);
-  const first = make("tr", {},
-    make("td", { className: "name" }, stream.stream),
-    make("td", {}, stateMark(stream.state)),
+  const cell = (label, text) => makeElement("td", { className: "number", "data-label": label }, text);
+  const first = makeElement("tr", {},
+    makeElement("td", { className: "name" }, stream.stream),
+    makeElement("td", {}, stateMark(stream.state)),
     cell("frames", amount(stream.n_frames)),
     cell("committed", size(stream.n_bytes)),
     cell("behind", stream.n_behind_bytes ? size(stream.n_behind_bytes) : ""),
     cell("lag", lapse(stream.lag_s)),
     cell("verified", MARKS[stream.verify] || ""));
-  const more = [...mend(stream), images ? pictures(stream.stream, images) : null].filter(Boolean);
+  const more = [...actions(stream), images ? pictures(stream.stream, images) : null].filter(Boolean);
   if (!more.length) return [first];
-  return [first, make("tr", { className: "more" }, make("td", { colSpan: 7 }, ...more))];
+  return [first, makeElement("tr", { className: "more" }, makeElement("td", { colSpan: 7 }, ...more))];
 }
 
 function pictures(stream, images) {
-  return make("div", { className: "pictures" }, ...images.map(([name, version]) => {
+  return makeElement("div", { className: "pictures" }, ...images.map(([name, version]) => {
     const src = `/quicklook/${encodeURIComponent(name)}?v=${version}`;
-    const image = make("img", { loading: "lazy", alt: `quicklook of ${stream}`, src });
-    return make("a", { href: src, target: "_blank", rel: "noreferrer", title: name }, image);
+    const image = makeElement("img", { loading: "lazy", alt: `quicklook of ${stream}`, src });
+    return makeElement("a", { href: src, target: "_blank", rel: "noreferrer", title: name }, image);
   }));
 }
