@@ -1,11 +1,15 @@
 """What the unit gets from the configuration when the service is installed."""
 
+import os
+import pwd
+import stat
 from pathlib import Path
 
 import pytest
 
 from panoseti_zarr.config import Config, load_config
-from panoseti_zarr.daemon.install import directories_drop_in, source
+from panoseti_zarr.daemon import install
+from panoseti_zarr.daemon.install import NAME, directories_drop_in, source
 from panoseti_zarr.errors import InputError
 
 BIN = Path("/opt/panoseti-zarr/bin")
@@ -26,6 +30,29 @@ def test_what_is_written_may_be_written_and_nothing_else():
     assert written == ["ReadWritePaths=", 'ReadWritePaths="-/l0"', 'ReadWritePaths="-/l1"']
     assert 'ReadWritePaths="-/state"' in drop_in()
     assert not any("/data" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "is_allowed"),
+    [
+        (0o700, 1000, 0, True),
+        (0o500, 1000, 0, False),
+        (0o577, 1000, 0, False),
+        (0o770, 0, 1001, True),
+        (0o751, 0, 1001, False),
+        (0o757, 0, 1001, False),
+        (0o757, 0, 0, True),
+        (0o775, 0, 0, False),
+    ],
+)
+def test_a_directory_that_the_service_may_not_write_to_is_named(
+    tmp_path, monkeypatch, mode, uid, gid, is_allowed
+):
+    """By the rules of POSIX: the owner's bit alone, then the group's, then that of others."""
+    owner = pwd.struct_passwd((NAME, "x", 1000, 1001, "", "/", "/bin/false"))
+    status = os.stat_result((stat.S_IFDIR | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda _: status)
+    assert install._may_write(tmp_path, owner) == is_allowed
 
 
 @pytest.mark.parametrize(
