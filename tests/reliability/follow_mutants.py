@@ -7,9 +7,9 @@ APPEND = "panoseti_zarr/pipeline/appender.py"
 FOLLOW, MODEL = "panoseti_zarr/pipeline/follow.py", "panoseti_zarr/model.py"
 FOLLOWER, RECORDINGS = "daemon/state/live_streams.py", "daemon/watch/live_runs.py"
 
-ROUNDS = "tests/integration/test_follow.py"
+ROUNDS = "tests/integration/pipeline/test_follow.py"
 SERVICE = "tests/system/test_service_follow.py"
-STATE = "tests/unit/test_follower.py"
+STATE = "tests/unit/daemon/state/test_live_streams.py"
 
 FOLLOW_MUTANTS = (
     left_out("a growing file's last frame counted", GROWTH, "    return good\n",

@@ -12,7 +12,7 @@ ORDER_CRASHED = f"{ORDER}::test_an_l1_store_after_a_crash"
 CRASH = f"{HERE}/test_l1_crash_points.py"
 CRASH_NEW, CRASH_ANEW = f"{CRASH}::test_a_store_is_made", f"{CRASH}::test_a_store_is_made_again"
 SERVICE = f"{HERE}/test_service_kills.py"
-STORE_TESTS = "tests/integration/test_l1_store.py"
+STORE_TESTS = "tests/integration/io/l1/test_l1_store.py"
 
 _SYNC = '        n_bytes = _sync_new(self.new_path)\n        reached("l1.durable")\n'
 _ROOT = "        write_file(self.new_path / ZARR_JSON, root)\n"

@@ -34,7 +34,7 @@ CRASH = f"{HERE}/test_crash_points.py"
 WRITER = f"{HERE}/test_one_writer.py"
 SOURCES = f"{HERE}/test_source_changes.py"
 FAULTS = f"{HERE}/test_disk_faults.py"
-INGEST_TESTS = "tests/integration/test_ingest.py"
+INGEST_TESTS = "tests/integration/pipeline/test_ingest.py"
 
 _REPLACE_ROOT = "        self._replace({ZARR_JSON: root})\n"
 _REPLACE_ARRAYS = (

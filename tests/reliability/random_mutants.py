@@ -28,12 +28,8 @@ from pathlib import Path
 from mutant import PACKAGES, ROOT
 
 TESTS = (
-    *("tests/unit/test_state.py", "tests/unit/test_state_restart.py", "tests/unit/test_history.py"),
-    *("tests/unit/test_follower.py", "tests/unit/test_verifier.py", "tests/unit/test_readiness.py"),
-    *("tests/unit/test_monitoring.py", "tests/unit/test_web_board.py"),
-    "tests/unit/test_daemon_*.py",
-    "tests/integration/test_service_*.py",
-    *("tests/integration/test_status_page.py", "tests/integration/test_recordings.py"),
+    "tests/unit/daemon/**/test_*.py",
+    "tests/integration/daemon/**/test_*.py",
     "tests/property/test_state_machine.py",
 )
 """Those that test the service without starting it, cheapest first."""

@@ -20,7 +20,7 @@ from panoseti_zarr.config import (
 )
 from panoseti_zarr.errors import ConfigError
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 EXAMPLE = TOP / "config.toml"
 WITHOUT_DEFAULT = re.compile(r"^#(?=[a-z])", re.MULTILINE)
 """A key that is commented out (``#key = value``); prose has a blank after the ``#``."""

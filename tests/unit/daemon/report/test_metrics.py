@@ -11,7 +11,7 @@ import yaml
 from panoseti_zarr.daemon.report.metrics import Metrics
 from panoseti_zarr.daemon.status.document import ServiceInfo, StatusDocument
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[4] / "docs"
 PAGE = (DOCS / "monitoring.md").read_text()
 DASHBOARD = json.loads((DOCS / "grafana-dashboard.json").read_text())
 NAME = re.compile(r"panoseti_zarr_[a-z0-9_]+")

@@ -27,7 +27,7 @@ from panoseti_zarr.daemon.web.remedies import find_remedy, retry_command
 from panoseti_zarr.daemon.web.versioned_view import N_LINES, N_MINUTES, VersionedView
 from panoseti_zarr.errors import ErrorCode
 
-OPERATE = Path(__file__).parents[2] / "docs/operate.md"
+OPERATE = Path(__file__).parents[4] / "docs/operate.md"
 NAMES = ("a.pffd", "b.pffd", "c.pffd")
 
 

@@ -32,7 +32,7 @@ from panoseti_zarr.daemon.status.document import (
 )
 from panoseti_zarr.daemon.status.summary import summarize
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
+SCHEMA = Path(__file__).parents[4] / "docs" / "status.schema.json"
 RUN = "obs_Lick.start_2024-07-25T04:34:06Z.runtype_sci-data.birdie_3.pffd"
 LONG = "pixel (3, 4) of frame 17 " * 8
 
