@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from panoseti_zarr.daemon.state.events import (
+    CheckedOutput,
     Event,
     OutputsChecked,
-    OutputSeen,
     RootScanned,
     RunScanned,
     ScannedStream,
     Started,
-    Store,
+    StoreComparison,
 )
 from panoseti_zarr.daemon.state.instructions import CheckOutputs, Instruction, ScanRoot, ScanRun
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
@@ -41,7 +41,7 @@ STATES = ("to convert", "converted", "waiting", "ignored", "refused")
 
 
 @dataclass(frozen=True)
-class RunPreview:
+class DryRunEntry:
     """What a start would do with one run.
 
     Attributes
@@ -70,25 +70,25 @@ class RunPreview:
 
 
 @dataclass(frozen=True)
-class Preview:
+class DryRun:
     """What a start would do.
 
     Attributes
     ----------
-    runs : tuple of RunPreview
+    runs : tuple of DryRunEntry
         By root, oldest first.
     paused : dict of str to str
         Data roots that would be skipped, and why.
-    outputs : tuple of OutputSeen
+    outputs : tuple of CheckedOutput
         The output directories as the service will have them: made, and its own.
     """
 
-    runs: tuple[RunPreview, ...]
+    runs: tuple[DryRunEntry, ...]
     paused: dict[str, str] = field(default_factory=dict)
-    outputs: tuple[OutputSeen, ...] = ()
+    outputs: tuple[CheckedOutput, ...] = ()
 
 
-def preview(roots: tuple[Path, ...], l0_dir: Path, l1_dir: Path, settings: Settings) -> Preview:
+def preview(roots: tuple[Path, ...], l0_dir: Path, l1_dir: Path, settings: Settings) -> DryRun:
     """Look at the data roots as a first start would; nothing is written.
 
     Parameters
@@ -99,10 +99,10 @@ def preview(roots: tuple[Path, ...], l0_dir: Path, l1_dir: Path, settings: Setti
     settings : Settings
         Of the service.
     """
-    return _Previewer(roots, l0_dir, l1_dir, settings).run()
+    return _DryRunner(roots, l0_dir, l1_dir, settings).run()
 
 
-class _Previewer:
+class _DryRunner:
     """Answers the state machine's wishes to look at something, and no others."""
 
     def __init__(
@@ -118,7 +118,7 @@ class _Previewer:
         self._listed: dict[str, RunScanned] = {}
         self._entries: dict[str, tuple[str, ...]] = {}
 
-    def run(self) -> Preview:
+    def run(self) -> DryRun:
         """Look at everything, once more after ``settle_s``, and say what was found."""
         self._handle(Started(time.monotonic(), self._roots))
         time.sleep(self._settle_s)
@@ -127,7 +127,7 @@ class _Previewer:
             self._look_again(run)
         runs = [entry for root in self._roots for entry in self._of_root(root)]
         paused = {root.path: root.paused for root in self._state.roots.values() if root.paused}
-        return Preview(tuple(runs), paused, self._look_at_outputs())
+        return DryRun(tuple(runs), paused, self._look_at_outputs())
 
     def _look_again(self, run: Run) -> None:
         if run.is_settling and not self._state.roots[run.root].paused:
@@ -167,22 +167,22 @@ class _Previewer:
             self._listed[wanted.run] = seen
         return seen
 
-    def _look_at_outputs(self) -> tuple[OutputSeen, ...]:
+    def _look_at_outputs(self) -> tuple[CheckedOutput, ...]:
         return tuple(_as_made(output) for output in stat_outputs(*self._outputs))
 
-    def _of_root(self, root: str) -> list[RunPreview]:
+    def _of_root(self, root: str) -> list[DryRunEntry]:
         record = self._state.roots[root]
         names = self._entries.get(root, ())
         others = sorted((n, reason) for n, reason in record.refused.items() if n not in names)
-        refused = [RunPreview(name, root, "refused", reason) for name, reason in others]
+        refused = [DryRunEntry(name, root, "refused", reason) for name, reason in others]
         return [self._of_name(root, name) for name in names] + refused
 
-    def _of_name(self, root: str, name: str) -> RunPreview:
+    def _of_name(self, root: str, name: str) -> DryRunEntry:
         run = self._state.runs.get(name)
         if reason := self._state.roots[root].refused.get(name):
-            return RunPreview(name, root, "refused", reason)
+            return DryRunEntry(name, root, "refused", reason)
         sizes = _sizes(Path(root) / name)
-        found = RunPreview(name, root, "ignored", "", len(sizes), sum(sizes.values()))
+        found = DryRunEntry(name, root, "ignored", "", len(sizes), sum(sizes.values()))
         if run is None:
             return found
         seen = self._listed.get(name)
@@ -212,7 +212,7 @@ def _needed(sizes: dict[StreamKey, int], seen: dict[str, ScannedStream]) -> tupl
     for key, size_bytes in sizes.items():
         product = PRODUCTS[key.product]
         stream = seen.get(str(key))
-        has_l0 = stream is not None and stream.store is Store.SAME
+        has_l0 = stream is not None and stream.store is StoreComparison.SAME
         if not has_l0:
             l0_bytes += size_bytes
         if stream is None or not (has_l0 and stream.has_l1):
@@ -223,7 +223,7 @@ def _needed(sizes: dict[StreamKey, int], seen: dict[str, ScannedStream]) -> tupl
     return l0_bytes, l1_bytes
 
 
-def _as_made(output: OutputSeen) -> OutputSeen:
+def _as_made(output: CheckedOutput) -> CheckedOutput:
     """Return an output directory as the service will have it: made, and its own."""
     path = Path(output.path).absolute()
     place = next((p for p in (path, *path.parents) if p.exists()), Path("/"))

@@ -290,7 +290,7 @@ class Service:
         """Close everything, each part within its time."""
         self._stop.set()
         self._sidecar.close()
-        n_abandoned = len(self._state.backlog.running) if self.has_abandoned else 0
+        n_abandoned = len(self._state.job_queue.running) if self.has_abandoned else 0
         self._inspector.close()
         self._quicklooks.close()
         is_closed = self._supervisor.close(1.0 if self.has_abandoned else CLOSE_S)

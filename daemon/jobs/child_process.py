@@ -14,7 +14,7 @@ _LOWEST_PRIORITY = 19
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """How a command ended.
 
     Attributes
@@ -22,14 +22,14 @@ class Ended:
     code : int
         Its exit code; negative for a signal.
     stdout, stderr : str
-    is_late : bool
+    timed_out : bool
         It took too long, and was killed.
     """
 
     code: int
     stdout: str
     stderr: str
-    is_late: bool
+    timed_out: bool
 
     @property
     def reason(self) -> str:
@@ -38,7 +38,7 @@ class Ended:
         return last or f"its process ended with code {self.code}"
 
 
-class Child:
+class CommandRunner:
     """Runs commands, one at a time.
 
     Parameters
@@ -58,7 +58,7 @@ class Child:
         """Nothing is begun any more."""
         return self._is_closed
 
-    def run(self, words: Sequence[str], timeout_s: float) -> Ended | None:
+    def run(self, words: Sequence[str], timeout_s: float) -> CommandResult | None:
         """Run a command to its end; None once this is closed.
 
         Raises
@@ -81,15 +81,19 @@ class Child:
         # What a unit forbids, and a process that has ended, are no matter.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
-        is_late = False
+        timed_out = False
         try:
             stdout, stderr = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            is_late = True
+            timed_out = True
             process.kill()
             # Until it is gone, which on a disk that hangs may be never: no other one is started.
             stdout, stderr = process.communicate()
-        return None if self._is_closed else Ended(process.returncode, stdout, stderr, is_late)
+        return (
+            None
+            if self._is_closed
+            else CommandResult(process.returncode, stdout, stderr, timed_out)
+        )
 
     def close(self) -> None:
         """End what is under way, from any thread, and begin nothing more."""

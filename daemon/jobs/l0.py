@@ -25,7 +25,7 @@ from panoseti_zarr.daemon.watch.run_scan import stream_digest
 from panoseti_zarr.errors import CorruptDataError, TransientIOError
 from panoseti_zarr.io.pff.listing import RunListing, list_run
 from panoseti_zarr.model import TIME_MISSING_NS, StreamKey
-from panoseti_zarr.pipeline.appender import Commit, Order
+from panoseti_zarr.pipeline.appender import AppendRequest, Commit
 from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream
 
@@ -75,7 +75,7 @@ def run_append(job: StartAppend, context: JobContext) -> None:
     target = job.target
 
     def follow(listing: RunListing, key: StreamKey) -> AppendEnded:
-        order = Order(
+        order = AppendRequest(
             listing,
             key,
             context.config.pff_to_zarr,
@@ -90,7 +90,7 @@ def run_append(job: StartAppend, context: JobContext) -> None:
             target.run,
             target.stream,
             Outcome.DONE,
-            n_rest=result.n_rest,
+            n_pending_frames=result.n_pending_frames,
             next_chunk_bytes=result.next_chunk_bytes,
         )
 

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 from panoseti_zarr.config import Config
 from panoseti_zarr.core.pff.names import store_name
-from panoseti_zarr.daemon.jobs.child_process import Child
+from panoseti_zarr.daemon.jobs.child_process import CommandRunner
 from panoseti_zarr.daemon.jobs.context import Post
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.state.events import QuicklookEnded
@@ -45,7 +45,7 @@ class Quicklooks:
         self._stores = config.daemon.l0_dir, config.daemon.l1_dir
         self._directory = config.quicklook.directory(state_dir)
         # Where the service may write: matplotlib keeps a list of fonts, which takes long to make.
-        self._child = Child({"MPLCONFIGDIR": str(state_dir / "matplotlib")})
+        self._runner = CommandRunner({"MPLCONFIGDIR": str(state_dir / "matplotlib")})
         self._post = post
         self._queue: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Quicklooks:
 
     def close(self) -> None:
         """Stop the process under way; those that wait are not started."""
-        self._child.close()
+        self._runner.close()
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join(_END_S)
@@ -103,9 +103,9 @@ class Quicklooks:
         store = l0_dir / store_name(run, StreamKey.parse(stream))
         path = (self._directory or Path()) / picture_name(store)
         words = ("quicklook", str(store), str(path), "--l1", str(l1_dir))
-        ended = self._child.run(words, TIMEOUT_S)
+        ended = self._runner.run(words, TIMEOUT_S)
         if ended is None:
             return None
-        if ended.is_late:
+        if ended.timed_out:
             return path, f"it took longer than {TIMEOUT_S:g} s"
         return path, ended.reason if ended.code else ""

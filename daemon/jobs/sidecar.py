@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from panoseti_zarr.daemon.jobs.child_process import Child
+from panoseti_zarr.daemon.jobs.child_process import CommandRunner
 from panoseti_zarr.daemon.jobs.context import Post, check_device, run_path
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.serial_threads import SerialThreads
@@ -55,7 +55,7 @@ class SidecarJob:
         self._threads = threads
         self._is_on = is_on
         self._post = post
-        self._child = Child()
+        self._runner = CommandRunner()
         self._has_reported_pyarrow = False
 
     def enqueue(self, target: JobTarget) -> None:
@@ -65,10 +65,10 @@ class SidecarJob:
 
     def close(self) -> None:
         """Stop the process under way, and start no more."""
-        self._child.close()
+        self._runner.close()
 
     def _make(self, target: JobTarget) -> None:
-        if self._child.is_closed:
+        if self._runner.is_closed:
             return
         started_s = time.monotonic()
         made, problem = None, ""
@@ -111,10 +111,10 @@ class SidecarJob:
 
     def _run(self, run: Path) -> dict[str, Any] | None:
         words = ("housekeeping", "--json", "--", str(run), str(self._l1_dir))
-        ended = self._child.run(words, MOST_S)
+        ended = self._runner.run(words, MOST_S)
         if ended is None:
             return None
-        if ended.is_late:
+        if ended.timed_out:
             raise TransientIOError(f"it took longer than {MOST_S:g} s")
         try:
             document: dict[str, Any] = json.loads(ended.stdout)

@@ -163,7 +163,7 @@ class StatusPublisher:
         self._page.run_due(self._describe)
         self._touch(now_s)
         self._systemd.run_due(now_s, self._state.phase, self._stuck_reason(now_s))
-        busy = sorted({name for name, _ in self._state.backlog.running})
+        busy = sorted({name for name, _ in self._state.job_queue.running})
         for log in self.progress.lines((self._state.runs[name] for name in busy), now_s):
             get_logger().info(log.event, run=log.run, **log.fields)
 

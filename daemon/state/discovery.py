@@ -36,17 +36,17 @@ class RunDiscovery:
     def __init__(self, runs: dict[str, Run], roots: dict[str, Root]) -> None:
         self._runs = runs
         self._roots = roots
-        self._look_due: dict[str, float] = {}
+        self._scan_due: dict[str, float] = {}
 
     def schedule_scan(self, run: Run, due_s: float) -> None:
         """Look at a run at ``due_s``, or earlier if that was wanted already."""
-        self._look_due[run.name] = min(due_s, self._look_due.get(run.name, due_s))
+        self._scan_due[run.name] = min(due_s, self._scan_due.get(run.name, due_s))
 
     def schedule_listing(self, run: Run) -> None:
         """List a run's streams as soon as can be; one that waits to be finished is listed then."""
         self._roots[run.root].rechecks.appendleft(run.name)
 
-    def hinted(self, event: ChangeHint, settings: Settings) -> None:
+    def on_change_hint(self, event: ChangeHint, settings: Settings) -> None:
         """Bring the next look forward; notices that come fast share one look."""
         root = self._roots.get(event.root)
         run = self._runs.get(event.run) if event.run is not None else None
@@ -61,7 +61,7 @@ class RunDiscovery:
             pause_s = settings.rescan_interval_s(0.0) if settings.follow else settings.debounce_s
             self.schedule_scan(run, max(event.now_s, began_s + pause_s))
 
-    def root_seen(
+    def on_root_scanned(
         self, event: RootScanned, settings: Settings
     ) -> tuple[list[Instruction], list[Run]]:
         """Take in the listing of a root.
@@ -99,7 +99,9 @@ class RunDiscovery:
         names = {entry.name for entry in event.runs} | refused.keys()
         return instructions, [run for run in there if run.name not in names]
 
-    def run_seen(self, event: RunScanned, settings: Settings) -> tuple[list[Instruction], bool]:
+    def on_run_scanned(
+        self, event: RunScanned, settings: Settings
+    ) -> tuple[list[Instruction], bool]:
         """Take in a look at a run.
 
         Returns
@@ -152,7 +154,7 @@ class RunDiscovery:
             self.schedule_scan(run, verdict.rescan_interval_s)
         return instructions, False
 
-    def look_due(self, now_s: float, settings: Settings) -> list[Instruction]:
+    def start_due_scans(self, now_s: float, settings: Settings) -> list[Instruction]:
         """Return the rescans and looks that are due."""
         instructions: list[Instruction] = []
         for root in self._roots.values():
@@ -161,10 +163,10 @@ class RunDiscovery:
                 instructions.append(ScanRoot(root.path))
             elif root.is_scanning and not root.paused:
                 instructions += self._check_hung(root, now_s - settings.hang_s)
-        for name in [name for name, due_s in self._look_due.items() if due_s <= now_s]:
+        for name in [name for name, due_s in self._scan_due.items() if due_s <= now_s]:
             run = self._runs[name]
             if not run.is_scanning:
-                del self._look_due[name]
+                del self._scan_due[name]
                 instructions += self._look(run, _may_be_finished(run, now_s, settings))
         for root in self._roots.values():
             instructions += self._recheck(root)
@@ -173,7 +175,7 @@ class RunDiscovery:
     def next_due_s(self) -> float | None:
         """Return the earliest time at which something is due."""
         due = [root.scan_due_s for root in self._roots.values() if not root.is_scanning]
-        due += [s for name, s in self._look_due.items() if not self._runs[name].is_scanning]
+        due += [s for name, s in self._scan_due.items() if not self._runs[name].is_scanning]
         return min(due, default=None)
 
     def _recheck(self, root: Root) -> list[Instruction]:
@@ -205,7 +207,7 @@ class RunDiscovery:
 
     def _pause(self, root: Root, problem: str, there: list[Run]) -> list[Instruction]:
         for run in there:
-            self._look_due.pop(run.name, None)
+            self._scan_due.pop(run.name, None)
         if problem == root.paused:
             return []
         root.paused = problem

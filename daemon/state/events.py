@@ -28,7 +28,7 @@ class RunEntry:
     start_ns: int
 
 
-class Store(StrEnum):
+class StoreComparison(StrEnum):
     """How a stream's L0 store compares with the frame files that are there."""
 
     ABSENT = "absent"
@@ -44,7 +44,7 @@ class ScannedStream:
 
     key: str
     digest: str
-    store: Store
+    store: StoreComparison
     has_l1: bool = False
     store_id: str = ""
     commit: int = 0
@@ -70,7 +70,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class OutputSeen:
+class CheckedOutput:
     """An output directory: ``problem`` is empty where it could be looked at."""
 
     label: str
@@ -179,7 +179,7 @@ class RunScanned:
     markers: tuple[str, ...] = ()
     streams: tuple[ScannedStream, ...] | None = None
     growth: tuple[Growth, ...] = ()
-    outputs: tuple[OutputSeen, ...] = ()
+    outputs: tuple[CheckedOutput, ...] = ()
     refused: tuple[str, ...] = ()
     n_empty_files: int = 0
     is_gone: bool = False
@@ -191,7 +191,7 @@ class OutputsChecked:
     """A look at the output directories."""
 
     now_s: float
-    outputs: tuple[OutputSeen, ...]
+    outputs: tuple[CheckedOutput, ...]
 
 
 @dataclass(frozen=True)
@@ -237,11 +237,11 @@ class IngestEnded(JobEnded):
 class AppendEnded(JobEnded):
     """An open stream was appended as far as it went.
 
-    ``n_rest``: frames that are certain and not shown yet; ``next_chunk_bytes``: size of its files
-    at which the next whole chunk is there.
+    ``n_pending_frames``: frames that are certain and not shown yet; ``next_chunk_bytes``: the size
+    of its files at which the next whole chunk is there.
     """
 
-    n_rest: int = 0
+    n_pending_frames: int = 0
     next_chunk_bytes: int | None = None
 
 

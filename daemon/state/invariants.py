@@ -47,12 +47,12 @@ def _of_jobs(machine: ServiceStateMachine) -> Iterator[str]:
         for run in machine.runs.values()
         for stream in run.streams.values()
     }
-    for run, stream in machine.backlog.running:
+    for run, stream in machine.job_queue.running:
         status = statuses.get((run, stream))
         if status not in RUNNING:
             yield f"{run} {stream}: has a job, but its status is {status}"
     for (run, stream), status in statuses.items():
-        if status in RUNNING and (run, stream) not in machine.backlog.running:
+        if status in RUNNING and (run, stream) not in machine.job_queue.running:
             yield f"{run} {stream}: is {status}, but has no job"
 
 
@@ -63,14 +63,14 @@ def _of_queue(machine: ServiceStateMachine) -> Iterator[str]:
         for run in machine.runs.values()
         if any(stream.status not in SETTLED for stream in run.streams.values())
     }
-    queued = [run.name for run in machine.backlog.in_order]
-    if set(queued) != machine.backlog.active or len(queued) != len(machine.backlog.active):
-        yield f"queue: {queued} in order, but {sorted(machine.backlog.active)} are active"
-    orders = [run.order for run in machine.backlog.in_order]
+    queued = [run.name for run in machine.job_queue.in_order]
+    if set(queued) != machine.job_queue.active or len(queued) != len(machine.job_queue.active):
+        yield f"queue: {queued} in order, but {sorted(machine.job_queue.active)} are active"
+    orders = [run.order for run in machine.job_queue.in_order]
     if orders != sorted(orders):
         yield "queue: not oldest first"
     # A run that the ledger remembers joins the queue when it is listed.
-    for name in machine.backlog.active - with_work:
+    for name in machine.job_queue.active - with_work:
         yield f"{name}: is in the queue, but has no work"
 
 
@@ -78,7 +78,7 @@ def _of_verification(machine: ServiceStateMachine) -> Iterator[str]:
     """Check that at most one comparison runs, and that every result is complete."""
     for run in machine.runs.values():
         for stream in run.streams.values():
-            is_job = machine.verifier.job == (run.name, stream.key)
+            is_job = machine.verification.job == (run.name, stream.key)
             if stream.verify is VerifyStatus.RUNNING and not is_job:
                 yield f"{run.name} {stream.key}: is being verified, but has no job"
             if (stream.verify is VerifyStatus.VERIFIED) != (stream.verified_ns is not None):

@@ -106,7 +106,7 @@ class JobQueue:
         """Return how many streams wait for a job, and how many have one."""
         return sum(1 for _ in self._waiting()), len(self.running)
 
-    def follow(self, run: Run, now_s: float) -> list[Instruction]:
+    def update_run(self, run: Run, now_s: float) -> list[Instruction]:
         """Note whether a run has streams with work to do; announce its completion."""
         if not all(stream.status in SETTLED for stream in run.streams.values()):
             self._activate(run)

@@ -3,7 +3,7 @@
 A stream opens with the first bytes of its files. A round appends what it has: at once where a
 chunk has filled or another file can be read; at the latest ``tail_flush_s`` after the last tail
 was shown, and then the tail too. When the run is finished its listing queues the stream, and the
-backlog closes it.
+job_queue closes it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LiveStream:
 
     growth: Growth
     round: Growth | None = None
-    n_rest: int = 0
+    n_pending_frames: int = 0
     next_chunk_bytes: int | None = None
     flush_due_s: float = -math.inf
     n_differing: int = 0
@@ -56,7 +56,7 @@ class LiveStream:
         """Monotonic time at which a round is due."""
         if self.has_new_file or self.has_filled_chunk:
             return -math.inf
-        return self.flush_due_s if self.growth != self.round or self.n_rest else math.inf
+        return self.flush_due_s if self.growth != self.round or self.n_pending_frames else math.inf
 
 
 class LiveStreams:
@@ -66,17 +66,17 @@ class LiveStreams:
     ----------
     runs, roots : dict
         The state machine's own records, shared with it.
-    backlog : JobQueue
+    job_queue : JobQueue
         Knows whether a job may start; rounds are jobs too.
     """
 
-    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], backlog: JobQueue) -> None:
+    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], job_queue: JobQueue) -> None:
         self._runs = runs
         self._roots = roots
-        self._backlog = backlog
+        self._job_queue = job_queue
         self._open: dict[tuple[str, str], LiveStream] = {}
 
-    def seen(self, run: Run, event: RunScanned) -> bool:
+    def on_growth(self, run: Run, event: RunScanned) -> bool:
         """Take in how far the files of a run have come; return whether a stream opened."""
         has_opened = False
         for growth in event.growth:
@@ -101,9 +101,9 @@ class LiveStreams:
         if not (settings.follow and self._open):
             return []
         self._forget()
-        if not self._backlog.may_start:
+        if not self._job_queue.may_start:
             return []
-        n_free = settings.max_streams - self._backlog.n_running(StreamStatus.FOLLOWING)
+        n_free = settings.max_streams - self._job_queue.n_running(StreamStatus.FOLLOWING)
         due = sorted((s, place) for place in self._open if (s := self._due_s(place)) <= now_s)
         instructions: list[Instruction] = []
         for _, (run, key) in due:
@@ -116,9 +116,9 @@ class LiveStreams:
         due = (self._due_s(place) for place in self._open)
         return min((due_s for due_s in due if now_s < due_s < math.inf), default=None)
 
-    def ended(self, event: AppendEnded, settings: Settings) -> list[Instruction]:
+    def on_ended(self, event: AppendEnded, settings: Settings) -> list[Instruction]:
         """Move a stream whose round ended."""
-        run, stream = self._backlog.end(event)
+        run, stream = self._job_queue.end(event)
         if not (run.is_settling or run.is_removed):
             # It was listed meanwhile: what came last is appended, and it is closed.
             return [requeue(run, stream)]
@@ -128,7 +128,10 @@ class LiveStreams:
         if known is None or not is_followed:
             return []
         if event.outcome is Outcome.DONE:
-            known.n_rest, known.next_chunk_bytes = event.n_rest, event.next_chunk_bytes
+            known.n_pending_frames, known.next_chunk_bytes = (
+                event.n_pending_frames,
+                event.next_chunk_bytes,
+            )
             known.n_differing = 0
             stream.recover()
             return []
@@ -151,7 +154,7 @@ class LiveStreams:
         return []
 
     def _forget(self) -> None:
-        """Leave the streams that are not followed any more to the backlog."""
+        """Leave the streams that are not followed any more to the job_queue."""
         for run, key in list(self._open):
             stream = self._runs[run].streams.get(key) if run in self._runs else None
             if stream is None or stream.status not in FOLLOWED:
@@ -172,5 +175,5 @@ class LiveStreams:
         known.round = known.growth
         stream.status = StreamStatus.FOLLOWING
         stream.due_s = None
-        self._backlog.running.add((run.name, key))
-        return StartAppend(self._backlog.target(run, key, "l0_dir"), with_tail)
+        self._job_queue.running.add((run.name, key))
+        return StartAppend(self._job_queue.target(run, key, "l0_dir"), with_tail)

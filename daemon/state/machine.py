@@ -17,6 +17,7 @@ from panoseti_zarr.daemon.state.discovery import RunDiscovery
 from panoseti_zarr.daemon.state.events import (
     AppendEnded,
     ChangeHint,
+    CheckedOutput,
     ClusterReported,
     Committed,
     ConfigRejected,
@@ -30,7 +31,6 @@ from panoseti_zarr.daemon.state.events import (
     L1Started,
     Outcome,
     OutputsChecked,
-    OutputSeen,
     QuicklookEnded,
     Reconfigured,
     ReloadRequested,
@@ -105,16 +105,16 @@ class ServiceStateMachine:
         self.settings = settings
         self.roots: dict[str, Root] = {}
         self.runs: dict[str, Run] = {}
-        self.backlog = JobQueue(self.runs, self.roots)
-        self.follower = LiveStreams(self.runs, self.roots, self.backlog)
-        self.verifier = VerificationQueue(self.runs, self.roots, self.backlog)
+        self.job_queue = JobQueue(self.runs, self.roots)
+        self.live_streams = LiveStreams(self.runs, self.roots, self.job_queue)
+        self.verification = VerificationQueue(self.runs, self.roots, self.job_queue)
         self.is_stopping = False
         self.was_connected = False
         self.waits_for = ""
         """Why there is no cluster at present; empty if there is one."""
-        self.outputs: tuple[OutputSeen, ...] = ()
+        self.outputs: tuple[CheckedOutput, ...] = ()
         """The output directories, as they were seen last."""
-        self._tracker = RunDiscovery(self.runs, self.roots)
+        self._discovery = RunDiscovery(self.runs, self.roots)
         self._requests: list[RetryRequested] = []
         self._exit_code = 0
         self._stop_by_s: float | None = None
@@ -128,7 +128,7 @@ class ServiceStateMachine:
         if not self.is_stopping:
             return instructions + self._do_due(event.now_s)
         instructions = [i for i in instructions if isinstance(i, _WHILE_STOPPING)]
-        if not (self.backlog.running or self.verifier.job):
+        if not (self.job_queue.running or self.verification.job):
             instructions.append(Exit(self._exit_code))
         elif self._stop_by_s is not None and self._stop_by_s <= event.now_s:
             instructions.append(Exit(self._exit_code, has_abandoned=True))
@@ -154,8 +154,11 @@ class ServiceStateMachine:
 
     def next_due_s(self, now_s: float) -> float | None:
         """Return the monotonic time at which a `Tick` is wanted, if nothing comes before."""
-        due = [part.next_due_s(now_s) for part in (self.follower, self.backlog, self.verifier)]
-        due.append(self._tracker.next_due_s())
+        due = [
+            part.next_due_s(now_s)
+            for part in (self.live_streams, self.job_queue, self.verification)
+        ]
+        due.append(self._discovery.next_due_s())
         if not self._is_checking_outputs:
             due.append(self._outputs_due_s)
         return min((due_s for due_s in due if due_s is not None), default=None)
@@ -167,15 +170,15 @@ class ServiceStateMachine:
 
     def _do_due(self, now_s: float) -> list[Instruction]:
         instructions = self._answer_requests(now_s)
-        instructions += self._tracker.look_due(now_s, self.settings)
+        instructions += self._discovery.start_due_scans(now_s, self.settings)
         if not self._is_checking_outputs and self._outputs_due_s <= now_s:
             self._is_checking_outputs, self._outputs_due_s = True, now_s
             instructions.append(CheckOutputs())
-        elif self._outputs_due_s + self.settings.hang_s <= now_s and not self.backlog.paused:
+        elif self._outputs_due_s + self.settings.hang_s <= now_s and not self.job_queue.paused:
             instructions += self._pause_queue("l0_dir or l1_dir gives no answer")
-        instructions += self.follower.start(now_s, self.settings)
-        instructions += self.backlog.start_jobs(now_s, self.settings)
-        return instructions + self.verifier.start(now_s)
+        instructions += self.live_streams.start(now_s, self.settings)
+        instructions += self.job_queue.start_jobs(now_s, self.settings)
+        return instructions + self.verification.start(now_s)
 
     def _on_started(self, event: Started) -> list[Instruction]:
         places = {name: MountId(volume) for name, volume in event.volumes}
@@ -206,21 +209,21 @@ class ServiceStateMachine:
             if run.is_settling:
                 instructions.append(WatchRun(run.root, run.name))
             # Do not log removals that predate this start.
-            self.verifier.note(run, self.settings)
+            self.verification.update_run(run, self.settings)
             if any(stream.status is StreamStatus.L1_QUEUED for stream in run.streams.values()):
-                instructions += self.backlog.follow(run, event.now_s)
+                instructions += self.job_queue.update_run(run, event.now_s)
         return instructions
 
     def _on_connected(self, event: Connected) -> list[Instruction]:
         name = "cluster.connected" if self.was_connected else "service.ready"
         is_first, self.was_connected = not self.was_connected, True
-        self.backlog.is_connected = True
+        self.job_queue.is_connected = True
         self.waits_for = ""
         log = Log(name, fields={"n_slots": event.n_slots})
         return [log, ReportReady()] if is_first else [log]
 
     def _on_disconnected(self, event: Disconnected) -> list[Instruction]:
-        self.backlog.is_connected = False
+        self.job_queue.is_connected = False
         self.waits_for = event.reason
         return [Log("cluster.lost", "error", fields={"reason": event.reason})]
 
@@ -236,12 +239,12 @@ class ServiceStateMachine:
         return []
 
     def _on_change_hint(self, event: ChangeHint) -> list[Instruction]:
-        self._tracker.hinted(event, self.settings)
+        self._discovery.on_change_hint(event, self.settings)
         return []
 
     def _on_root_scanned(self, event: RootScanned) -> list[Instruction]:
         known = set(self.runs)
-        instructions, removed = self._tracker.root_seen(event, self.settings)
+        instructions, removed = self._discovery.on_root_scanned(event, self.settings)
         instructions += [SaveRun(name) for name in self.runs if name not in known]
         for run in removed:
             run.phase = RunPhase.REMOVED
@@ -254,7 +257,7 @@ class ServiceStateMachine:
         return instructions
 
     def _on_run_scanned(self, event: RunScanned) -> list[Instruction]:
-        instructions, is_listed = self._tracker.run_seen(event, self.settings)
+        instructions, is_listed = self._discovery.on_run_scanned(event, self.settings)
         run = self.runs[event.run]
         if not is_listed or event.streams is None:
             return instructions + self._follow(run, event)
@@ -283,59 +286,59 @@ class ServiceStateMachine:
         was_complete = run.is_complete
         instructions += self._after(run, event.now_s)
         # Its other files may be new though its streams are not.
-        return instructions + (self.backlog.request_sidecar(run) if was_complete else [])
+        return instructions + (self.job_queue.request_sidecar(run) if was_complete else [])
 
     def _follow(self, run: Run, event: RunScanned) -> list[Instruction]:
         """Open the streams of a run that is recorded, and look at it again soon."""
         if not (run.is_settling and run.quiet and event.growth):
             return []
         due_s = event.now_s + self.settings.rescan_interval_s(run.quiet.seconds)
-        self._tracker.schedule_scan(run, due_s)
-        return self._after(run, event.now_s) if self.follower.seen(run, event) else []
+        self._discovery.schedule_scan(run, due_s)
+        return self._after(run, event.now_s) if self.live_streams.on_growth(run, event) else []
 
     def _on_outputs_checked(self, event: OutputsChecked) -> list[Instruction]:
         self._is_checking_outputs = False
         self.outputs = event.outputs
         self._outputs_due_s = event.now_s + self.settings.outputs_every_s
         verdict = self._judge_outputs(event.outputs)
-        self.backlog.is_checked = True
-        self.backlog.are_outputs_there = verdict.are_there
+        self.job_queue.is_checked = True
+        self.job_queue.are_outputs_there = verdict.are_there
         if verdict.are_there:
-            self.backlog.devices = {o.label: o.device for o in event.outputs}
+            self.job_queue.devices = {o.label: o.device for o in event.outputs}
             self._places = {o.path: MountId(o.volume, o.device) for o in event.outputs}
         return self._pause_queue(verdict.problem)
 
     def _pause_queue(self, problem: str) -> list[Instruction]:
         """Let no job start, and say so, while there is a problem."""
-        before, self.backlog.paused = self.backlog.paused, problem
+        before, self.job_queue.paused = self.job_queue.paused, problem
         if problem:
             pause = Log("queue.paused", "warning", fields={"reason": problem})
             return [] if before else [pause]
         return [Log("queue.resumed")] if before else []
 
-    def _judge_outputs(self, outputs: tuple[OutputSeen, ...]) -> OutputsCheck:
+    def _judge_outputs(self, outputs: tuple[CheckedOutput, ...]) -> OutputsCheck:
         return check_outputs(outputs, self._places, self.settings.min_free_bytes)
 
     def _on_committed(self, event: Committed) -> list[Instruction]:
-        return self.backlog.committed(event)
+        return self.job_queue.committed(event)
 
     def _on_ingest_ended(self, event: IngestEnded) -> list[Instruction]:
-        return self._after_job(event, self.backlog.ingest_ended(event, self.settings))
+        return self._after_job(event, self.job_queue.ingest_ended(event, self.settings))
 
     def _on_append_ended(self, event: AppendEnded) -> list[Instruction]:
-        return self._after_job(event, self.follower.ended(event, self.settings))
+        return self._after_job(event, self.live_streams.on_ended(event, self.settings))
 
     def _on_l1_started(self, event: L1Started) -> list[Instruction]:
         return [Log("l1.started", "info", event.run, event.stream)]
 
     def _on_l1_ended(self, event: L1Ended) -> list[Instruction]:
-        instructions = self._after_job(event, self.backlog.l1_ended(event, self.settings))
+        instructions = self._after_job(event, self.job_queue.l1_ended(event, self.settings))
         if event.is_changed:
             instructions.append(MakeQuicklook(event.run, event.stream))
         return instructions
 
     def _on_verify_ended(self, event: VerifyEnded) -> list[Instruction]:
-        return self._after_job(event, self.verifier.ended(event, self.settings))
+        return self._after_job(event, self.verification.on_ended(event, self.settings))
 
     def _after_job(self, event: JobEnded, instructions: list[Instruction]) -> list[Instruction]:
         """Do what the end of any job means for its run and for the service."""
@@ -344,7 +347,7 @@ class ServiceStateMachine:
         if run.is_removed:
             mark_source_gone(stream)
         elif run.is_settling and not isinstance(event, AppendEnded):
-            self._tracker.schedule_scan(run, event.now_s)
+            self._discovery.schedule_scan(run, event.now_s)
         instructions += self._after(run, event.now_s)
         if event.outcome is Outcome.FAILED:
             instructions.append(CheckCluster())
@@ -402,7 +405,7 @@ class ServiceStateMachine:
         run.rebuild = event.rebuild and not run.digest
         for stream in run.streams.values():
             stream.retry(rebuild=event.rebuild)
-        self._tracker.schedule_listing(run)
+        self._discovery.schedule_listing(run)
         return instructions + self._after(run, now_s)
 
     def _on_reload_requested(self, _: ReloadRequested) -> list[Instruction]:
@@ -417,7 +420,7 @@ class ServiceStateMachine:
         for root in self.roots.values():
             root.scan_due_s = event.now_s
         for run in self.runs.values():
-            self.verifier.note(run, self.settings)
+            self.verification.update_run(run, self.settings)
         fields = {"changed": event.changed, "needs_restart": event.needs_restart}
         return [Log("config.reloaded", fields=fields)]
 
@@ -435,9 +438,9 @@ class ServiceStateMachine:
         return [StopJobs()]
 
     def _after(self, run: Run, now_s: float) -> list[Instruction]:
-        """Keep the backlog's view of a run up to date; announce the run's completion."""
-        instructions = self.verifier.note(run, self.settings)
-        return [*instructions, *self.backlog.follow(run, now_s), SaveRun(run.name)]
+        """Keep the job_queue's view of a run up to date; announce the run's completion."""
+        instructions = self.verification.update_run(run, self.settings)
+        return [*instructions, *self.job_queue.update_run(run, now_s), SaveRun(run.name)]
 
 
 _HANDLERS: dict[type[Event], Callable[[ServiceStateMachine, Any], list[Instruction]]] = {

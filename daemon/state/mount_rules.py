@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from panoseti_zarr.daemon.state.events import OutputSeen, RootScanned
+from panoseti_zarr.daemon.state.events import CheckedOutput, RootScanned
 from panoseti_zarr.daemon.state.records import MountId
 
 GB = 10**9
@@ -57,13 +57,13 @@ def check_root(place: MountId | None, known_runs: Iterable[str], seen: RootScann
 
 
 def check_outputs(
-    outputs: Iterable[OutputSeen], places: Mapping[str, MountId], min_free_bytes: int
+    outputs: Iterable[CheckedOutput], places: Mapping[str, MountId], min_free_bytes: int
 ) -> OutputsCheck:
     """Say whether jobs may write into the output directories.
 
     Parameters
     ----------
-    outputs : iterable of OutputSeen
+    outputs : iterable of CheckedOutput
     places : mapping of str to MountId
         Where each was when all was well, by its path.
     min_free_bytes : int
@@ -81,7 +81,7 @@ def check_outputs(
     return OutputsCheck(too_full)
 
 
-def _lost(place: MountId | None, seen: OutputSeen) -> str:
+def _lost(place: MountId | None, seen: CheckedOutput) -> str:
     """Say why an output directory is not the one that it was; an empty text where it may be."""
     # A remount can change the device number: what is there tells that it is the same.
     if place is None or not seen.is_empty or not place.differs(seen.volume, seen.device):

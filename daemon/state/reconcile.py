@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from panoseti_zarr.daemon.state.events import ScannedStream, Store
+from panoseti_zarr.daemon.state.events import ScannedStream, StoreComparison
 from panoseti_zarr.daemon.state.instructions import Log
 from panoseti_zarr.daemon.state.records import (
     L1_PENDING,
@@ -57,7 +57,11 @@ def log_removed_streams(
     for stream in run.streams.values():
         if stream.status is not StreamStatus.REMOVED or stream.key in before:
             continue
-        what = "its L0 store is" if stores.get(stream.key) is Store.ABSENT else "frame files are"
+        what = (
+            "its L0 store is"
+            if stores.get(stream.key) is StoreComparison.ABSENT
+            else "frame files are"
+        )
         fields = {"reason": stream.reason or f"{what} gone"}
         lines.append(Log("stream.removed", "info", run.name, stream.key, fields))
     return lines
@@ -95,14 +99,14 @@ def _apply(stream: Stream, seen: ScannedStream, *, is_changed: bool) -> bool:
     """Move a stream without a job; True where it is to be queued."""
     is_asked_for = stream.status is StreamStatus.REMOVED and stream.refresh_l1
     is_wanted = stream.rebuild or not stream.is_closed or is_asked_for
-    if seen.store is Store.ABSENT and not is_wanted:
+    if seen.store is StoreComparison.ABSENT and not is_wanted:
         stream.status = StreamStatus.REMOVED
         return False
     match stream.status:
         case StreamStatus.QUARANTINED | StreamStatus.RETRYING:
             return is_changed
         case StreamStatus.L1_QUEUED | StreamStatus.L1_RETRYING:
-            return is_changed and seen.store in {Store.OPEN, Store.DIFFERENT}
+            return is_changed and seen.store in {StoreComparison.OPEN, StoreComparison.DIFFERENT}
         case StreamStatus.DONE | StreamStatus.REMOVED:
             return _apply_to_done(stream, seen, is_changed=is_changed)
         case StreamStatus.QUEUED:
@@ -112,13 +116,15 @@ def _apply(stream: Stream, seen: ScannedStream, *, is_changed: bool) -> bool:
 
 
 def _apply_to_done(stream: Stream, seen: ScannedStream, *, is_changed: bool) -> bool:
-    if seen.store is Store.SOURCE_GONE:
+    if seen.store is StoreComparison.SOURCE_GONE:
         stream.status, stream.refresh_l1 = StreamStatus.REMOVED, False
         return False
-    if seen.store is Store.ABSENT:
+    if seen.store is StoreComparison.ABSENT:
         stream.is_closed = False
         return True
-    if seen.store is Store.OPEN or (is_changed and seen.store is not Store.SAME):
+    if seen.store is StoreComparison.OPEN or (
+        is_changed and seen.store is not StoreComparison.SAME
+    ):
         return True
     is_done = seen.has_l1 and not stream.refresh_l1
     stream.status = StreamStatus.DONE if is_done else StreamStatus.L1_QUEUED

@@ -30,20 +30,20 @@ class VerificationQueue:
     ----------
     runs, roots : dict
         The state machine's own records, shared with it.
-    backlog : JobQueue
+    job_queue : JobQueue
         Its jobs go first.
     """
 
-    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], backlog: JobQueue) -> None:
+    def __init__(self, runs: dict[str, Run], roots: dict[str, Root], job_queue: JobQueue) -> None:
         self.job: tuple[str, str] | None = None
         """Run and stream of the comparison under way."""
         self._runs = runs
         self._roots = roots
-        self._backlog = backlog
+        self._job_queue = job_queue
         self._wanted: set[str] = set()
         self._is_held = False
 
-    def note(self, run: Run, settings: Settings) -> list[Instruction]:
+    def update_run(self, run: Run, settings: Settings) -> list[Instruction]:
         """Take in that something about a run may have changed."""
         instructions: list[Instruction] = []
         for stream in run.streams.values():
@@ -64,13 +64,13 @@ class VerificationQueue:
 
     def start(self, now_s: float) -> list[Instruction]:
         """Start the next comparison where nothing else is to be done; hold it while there is."""
-        is_busy = bool(self._backlog.running)
+        is_busy = bool(self._job_queue.running)
         if self.job is not None:
             if is_busy == self._is_held:
                 return []
             self._is_held = is_busy
             return [PauseVerify(is_busy)]
-        if is_busy or not (self._backlog.is_connected and self._backlog.are_outputs_there):
+        if is_busy or not (self._job_queue.is_connected and self._job_queue.are_outputs_there):
             return []
         for run in sorted((self._runs[name] for name in self._wanted), key=lambda run: run.order):
             for stream in run.streams.values():
@@ -84,7 +84,7 @@ class VerificationQueue:
         due = (stream.verify_due_s for stream in streams if stream.verify_due_s is not None)
         return min((due_s for due_s in due if due_s > now_s), default=None)
 
-    def ended(self, event: VerifyEnded, settings: Settings) -> list[Instruction]:
+    def on_ended(self, event: VerifyEnded, settings: Settings) -> list[Instruction]:
         """Take in how a comparison ended."""
         self.job = None
         run = self._runs[event.run]
@@ -123,7 +123,7 @@ class VerificationQueue:
         stream.verify_due_s = None
         self.job = (run.name, stream.key)
         self._is_held = False
-        target = self._backlog.target(run, stream.key, "l0_dir")
+        target = self._job_queue.target(run, stream.key, "l0_dir")
         return [PauseVerify(is_held=False), StartVerify(target, stream.digest)]
 
 

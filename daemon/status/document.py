@@ -324,8 +324,8 @@ def describe_keys() -> Iterator[str]:
 
 
 def _describe_queue(state: ServiceStateMachine) -> QueueInfo:
-    n_waiting, n_running = state.backlog.counts()
-    active = [state.runs[name].streams.values() for name in state.backlog.active]
+    n_waiting, n_running = state.job_queue.counts()
+    active = [state.runs[name].streams.values() for name in state.job_queue.active]
     statuses = [stream.status for streams in active for stream in streams]
     return QueueInfo(
         n_waiting=n_waiting,
@@ -335,7 +335,7 @@ def _describe_queue(state: ServiceStateMachine) -> QueueInfo:
             l1=statuses.count(StreamStatus.L1_RUNNING),
         ),
         n_behind_bytes=sum(s.n_behind_bytes for streams in active for s in streams),
-        paused=state.backlog.paused or None,
+        paused=state.job_queue.paused or None,
     )
 
 

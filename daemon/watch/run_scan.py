@@ -12,7 +12,7 @@ from typing import Any
 
 from panoseti_zarr.core.pff.growth import Growth
 from panoseti_zarr.core.pff.names import l1_store_name, store_name
-from panoseti_zarr.daemon.state.events import OutputSeen, ScannedStream, Store
+from panoseti_zarr.daemon.state.events import CheckedOutput, ScannedStream, StoreComparison
 from panoseti_zarr.daemon.state.readiness import fingerprint
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.daemon.watch.output_check import stat_outputs
@@ -37,7 +37,7 @@ class RunScan:
     markers: tuple[str, ...] = ()
     streams: tuple[ScannedStream, ...] | None = None
     growth: tuple[Growth, ...] = ()
-    outputs: tuple[OutputSeen, ...] = ()
+    outputs: tuple[CheckedOutput, ...] = ()
     refused: tuple[str, ...] = ()
     n_empty_files: int = 0
     is_gone: bool = False
@@ -97,10 +97,10 @@ def stream_digest(listing: RunListing, key: StreamKey) -> str:
     return fingerprint(files)
 
 
-def compare_store(files: tuple[FrameFile, ...], state: L0State) -> Store:
+def compare_store(files: tuple[FrameFile, ...], state: L0State) -> StoreComparison:
     """Say how a store compares with the frame files that are there; nothing is read of them."""
     if not state.closed:
-        return Store.OPEN
+        return StoreComparison.OPEN
     held = {
         (entry.name, entry.size_bytes, entry.mtime_ns, entry.ctime_ns)
         for entry in state.source_files
@@ -115,15 +115,15 @@ def compare_store(files: tuple[FrameFile, ...], state: L0State) -> Store:
         for file in files
     }
     if there == held:
-        return Store.SAME
-    return Store.SOURCE_GONE if there < held else Store.DIFFERENT
+        return StoreComparison.SAME
+    return StoreComparison.SOURCE_GONE if there < held else StoreComparison.DIFFERENT
 
 
 def _growth(path: Path, recordings: LiveRuns, beside: tuple[Path, ...]) -> tuple[Growth, ...]:
     """See how far the streams of a run have come."""
     began_s = time.monotonic()
     listing = list_run(path, beside)
-    return recordings.get(path.name).saw(listing, began_s, time.monotonic())
+    return recordings.get(path.name).observe(listing, began_s, time.monotonic())
 
 
 def _look(path: Path, wanted: tuple[str, ...], beside: tuple[Path, ...]) -> RunScan:
@@ -194,7 +194,7 @@ def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path
     try:
         os.lstat(l0_path)
     except (FileNotFoundError, NotADirectoryError):
-        return ScannedStream(str(key), digest, Store.ABSENT)
+        return ScannedStream(str(key), digest, StoreComparison.ABSENT)
     try:
         state = read_state(l0_path)
         store = compare_store(listing.streams.get(key, ()), state)
@@ -202,7 +202,7 @@ def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path
         return ScannedStream(str(key), digest, store, has_l1, state.store_id, state.commit)
     except PanosetiZarrError:
         # The job says what is wrong with it.
-        return ScannedStream(str(key), digest, Store.DIFFERENT)
+        return ScannedStream(str(key), digest, StoreComparison.DIFFERENT)
 
 
 def asdict_shallow(seen: RootListing | RunScan) -> dict[str, Any]:

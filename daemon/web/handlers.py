@@ -46,7 +46,7 @@ _ERROR_HEADERS: dict[int, dict[str, str]] = {
 _FOREIGN = frozenset({"cross-site", "same-site"})
 
 
-class Page(RequestHandler):
+class BaseHandler(RequestHandler):
     """What all answers share: headers, and who may ask.
 
     GET and HEAD only; tornado answers 405 to everything else.
@@ -88,7 +88,7 @@ class Page(RequestHandler):
         self.finish(f"{status_code} {HTTPStatus(status_code).phrase}\n")
 
 
-class Files(Page):
+class AssetHandler(BaseHandler):
     """The page's own files."""
 
     async def get(self) -> None:
@@ -103,7 +103,7 @@ class Files(Page):
     head = get
 
 
-class Picture(Page):
+class ImageHandler(BaseHandler):
     """A quick-look image, by its name in the listing."""
 
     async def get(self, quoted: str) -> None:
@@ -118,7 +118,7 @@ class Picture(Page):
     head = get
 
 
-class Events(Page):
+class EventStreamHandler(BaseHandler):
     """Server-sent events: first everything, then what changes.
 
     An event's ID is the version up to which the reader knows everything; a browser that lost the

@@ -19,7 +19,7 @@ from tornado.web import Application
 
 from panoseti_zarr.daemon.log import published
 from panoseti_zarr.daemon.status.document import StatusDocument
-from panoseti_zarr.daemon.web.handlers import Events, Files, Picture
+from panoseti_zarr.daemon.web.handlers import AssetHandler, EventStreamHandler, ImageHandler
 from panoseti_zarr.daemon.web.hub import ClientHub
 
 _Shown = tuple[StatusDocument, str | None]
@@ -34,7 +34,7 @@ _CLOSE_S = 1.0
 _UNTOLD = frozenset(
     {"stream.committed", "stream.queued", "run.progress", "l1.started", "web.started"}
 )
-"""Events that the page shows otherwise, or that say little."""
+"""EventStreamHandler that the page shows otherwise, or that say little."""
 
 
 class StatusPage:
@@ -119,8 +119,11 @@ class StatusPage:
     async def _serve(self) -> None:
         shared = {"hall": self._hall}
         application = Application(
-            [(r"/events", Events, shared), (r"/quicklook/([^/]+)", Picture, shared)],
-            default_handler_class=Files,
+            [
+                (r"/events", EventStreamHandler, shared),
+                (r"/quicklook/([^/]+)", ImageHandler, shared),
+            ],
+            default_handler_class=AssetHandler,
             default_handler_args=shared,
             compress_response=True,
             log_function=lambda _: None,

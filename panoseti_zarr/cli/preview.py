@@ -13,7 +13,7 @@ from panoseti_zarr.cli.console import echo_json, format_table, note
 from panoseti_zarr.core.text import count, format_size
 
 if TYPE_CHECKING:
-    from panoseti_zarr.daemon.dry_run import Preview
+    from panoseti_zarr.daemon.dry_run import DryRun
 
 _SUMS = ("n_streams", "size_bytes", "l0_bytes", "l1_bytes")
 
@@ -47,12 +47,12 @@ def _states() -> tuple[str, ...]:
     return STATES
 
 
-def _sum(found: Preview, state: str) -> dict[str, int]:
+def _sum(found: DryRun, state: str) -> dict[str, int]:
     runs = [run for run in found.runs if run.state == state]
     return {"n_runs": len(runs), **{k: sum(getattr(run, k) for run in runs) for k in _SUMS}}
 
 
-def _disks(found: Preview, to_do: dict[str, int], min_free_bytes: int) -> list[dict[str, Any]]:
+def _disks(found: DryRun, to_do: dict[str, int], min_free_bytes: int) -> list[dict[str, Any]]:
     """Hold the free disk of each output directory against what is needed on its file system."""
     needed = {"l0_dir": to_do["l0_bytes"], "l1_dir": to_do["l1_bytes"]}
     disks = []
@@ -72,7 +72,7 @@ def _disks(found: Preview, to_do: dict[str, int], min_free_bytes: int) -> list[d
     return disks
 
 
-def _print(found: Preview, sums: dict[str, dict[str, int]], disks: list[dict[str, Any]]) -> None:
+def _print(found: DryRun, sums: dict[str, dict[str, int]], disks: list[dict[str, Any]]) -> None:
     total = {key: sum(row[key] for row in sums.values()) for key in ("n_runs", *_SUMS)}
     rows = [
         (name, row["n_runs"], row["n_streams"], *(format_size(row[key]) for key in _SUMS[1:]))

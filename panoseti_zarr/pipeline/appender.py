@@ -72,7 +72,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Order:
+class AppendRequest:
     """What an append is asked to do.
 
     Attributes
@@ -99,12 +99,12 @@ class Order:
     stop: Event
 
 
-class Append:
+class StreamAppender:
     """One append: what it works on, and what it has done so far.
 
     Parameters
     ----------
-    order : Order
+    order : AppendRequest
     writer : L0Writer
     sources : tuple of SourceFile
         The files that there are to read, by seqno.
@@ -127,7 +127,7 @@ class Append:
 
     def __init__(
         self,
-        order: Order,
+        order: AppendRequest,
         writer: L0Writer,
         sources: tuple[SourceFile, ...],
         check_sources: Callable[[], None],

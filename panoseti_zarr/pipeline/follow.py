@@ -18,7 +18,7 @@ from panoseti_zarr.io.l0.writer import open_writer
 from panoseti_zarr.io.pff.listing import RunListing
 from panoseti_zarr.io.pff.live import LiveRun, check_grown
 from panoseti_zarr.model import SourceFile, StreamKey
-from panoseti_zarr.pipeline.appender import Append, Order
+from panoseti_zarr.pipeline.appender import AppendRequest, StreamAppender
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FollowResult:
     ----------
     n_frames : int
         In the store.
-    n_rest : int
+    n_pending_frames : int
         Frames that are certain, and not in the store yet.
     next_chunk_bytes : int or None
         Size of the stream's files at which the next whole chunk can be committed; None where it
@@ -37,16 +37,18 @@ class FollowResult:
     """
 
     n_frames: int
-    n_rest: int
+    n_pending_frames: int
     next_chunk_bytes: int | None
 
 
-def follow_stream(order: Order, l0_dir: Path, growing: LiveRun, *, with_tail: bool) -> FollowResult:
+def follow_stream(
+    order: AppendRequest, l0_dir: Path, growing: LiveRun, *, with_tail: bool
+) -> FollowResult:
     """Append what a stream that is being recorded has so far.
 
     Parameters
     ----------
-    order : Order
+    order : AppendRequest
     l0_dir : Path
         Where the store is, or will be.
     growing : LiveRun
@@ -66,7 +68,7 @@ def follow_stream(order: Order, l0_dir: Path, growing: LiveRun, *, with_tail: bo
         sources = measured.sources
         check = partial(check_grown, listing, key, sources)
         grown = growing.grown(listing, key, committed, is_final=False)
-        append = Append(order, writer, sources, check, grown)
+        append = StreamAppender(order, writer, sources, check, grown)
         layout = append.layout
         inner_frames = layout.piece_frames if layout.is_sharded else 0
         append.run(
@@ -76,13 +78,13 @@ def follow_stream(order: Order, l0_dir: Path, growing: LiveRun, *, with_tail: bo
             ),
         )
         if writer.state is not None and append.has_compared:
-            growing.compared(key, writer.state.source_files)
+            growing.mark_verified(key, writer.state.source_files)
         if measured.problem is not None:
             raise measured.problem
         n_frames = writer.state.n_frames if writer.state else 0
     n_wanted = layout.chunk_frames - append.n_available % layout.chunk_frames
-    n_rest = max(0, append.n_available - n_frames)
-    return FollowResult(n_frames, n_rest, _size_with(n_wanted, listing, key, sources))
+    n_pending_frames = max(0, append.n_available - n_frames)
+    return FollowResult(n_frames, n_pending_frames, _size_with(n_wanted, listing, key, sources))
 
 
 def _size_with(

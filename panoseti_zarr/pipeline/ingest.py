@@ -23,7 +23,7 @@ from panoseti_zarr.io.pff.live import LiveRun
 from panoseti_zarr.io.pff.run_config import max_file_bytes
 from panoseti_zarr.io.pff.source import check_unchanged, measure_stream
 from panoseti_zarr.model import SourceFile, StreamKey
-from panoseti_zarr.pipeline.appender import Append, Commit, Order
+from panoseti_zarr.pipeline.appender import AppendRequest, Commit, StreamAppender
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def ingest_stream(
     started = time.monotonic()
     measured = measure_stream(listing, key)
     name = store_name(listing.name, key)
-    order = Order(listing, key, settings, executor, on_commit or _ignore, stop or Event())
+    order = AppendRequest(listing, key, settings, executor, on_commit or _ignore, stop or Event())
     with open_writer(l0_dir, name, beside=rebuild) as writer:
         check = partial(check_unchanged, listing, key)
         grown = (
@@ -113,7 +113,7 @@ def ingest_stream(
             if growing and writer.state
             else ()
         )
-        append = Append(order, writer, measured.sources, check, grown)
+        append = StreamAppender(order, writer, measured.sources, check, grown)
         changed = append.run(close=measured.problem is None)
         if measured.problem is not None:
             raise measured.problem

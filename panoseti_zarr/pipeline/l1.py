@@ -115,7 +115,7 @@ def make_l1(
         raise InputError("the L1 store must not lie inside the L0 store", path=str(l1_path))
     with open_builder(l1_path) as builder:
         try:
-            build = _Build(l0_path, state, settings, builder, executor, stop or Event())
+            build = L1Build(l0_path, state, settings, builder, executor, stop or Event())
             n_bytes = build.run()
         except CorruptDataError:
             # A store that was replaced or removed under the tasks is not a broken one.
@@ -143,7 +143,7 @@ def l1_matches(l0_path: Path, l1_path: Path) -> bool:
         return False
 
 
-class _Build:
+class L1Build:
     """One L1 store in the making."""
 
     def __init__(

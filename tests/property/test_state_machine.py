@@ -23,20 +23,20 @@ from panoseti_zarr.daemon.history import History, replay
 from panoseti_zarr.daemon.state.events import (
     AppendEnded,
     ChangeHint,
+    CheckedOutput,
     Connected,
     Event,
     IngestEnded,
     L1Ended,
     Outcome,
     OutputsChecked,
-    OutputSeen,
     RetryRequested,
     RootScanned,
     RunEntry,
     RunScanned,
     ScannedStream,
     Started,
-    Store,
+    StoreComparison,
     Tick,
 )
 from panoseti_zarr.daemon.state.instructions import (
@@ -267,7 +267,7 @@ class Service(RuleBasedStateMachine):
             case CheckOutputs():
                 problem = "is full" if self.is_disk_full else ""
                 return OutputsChecked, {
-                    "outputs": (OutputSeen("l0_dir", "/l0", problem, device=1),)
+                    "outputs": (CheckedOutput("l0_dir", "/l0", problem, device=1),)
                 }
             case StartIngest(target=JobTarget(run=name, stream=key)):
                 outcome = Outcome.FAILED if fails else self.ingest(instruction)
@@ -315,15 +315,15 @@ class Service(RuleBasedStateMachine):
             ),
         }
 
-    def stores(self, name: str, key: str) -> tuple[Store, bool]:
+    def stores(self, name: str, key: str) -> tuple[StoreComparison, bool]:
         if (name, key) in self.recorded:
-            return Store.OPEN, False
+            return StoreComparison.OPEN, False
         held = self.l0.get((name, key))
         has_l1 = held is not None and self.l1.get((name, key)) == self.closes[name, key]
         if held is None:
-            return Store.ABSENT, False
+            return StoreComparison.ABSENT, False
         same = held == self.world[name].versions[key]
-        return (Store.SAME if same else Store.DIFFERENT), has_l1
+        return (StoreComparison.SAME if same else StoreComparison.DIFFERENT), has_l1
 
     def ingest(self, job: StartIngest) -> Outcome:
         run = self.world[job.target.run]
@@ -374,7 +374,7 @@ class Service(RuleBasedStateMachine):
         assert len(ingests) <= SETTINGS.max_streams * (1 + self.has_hung)
         assert len(rounds) <= SETTINGS.max_streams * (1 + self.has_hung)
         assert len(l1s) <= max(SETTINGS.max_l1, SETTINGS.max_streams)
-        assert set(jobs) == self.state.backlog.running
+        assert set(jobs) == self.state.job_queue.running
         for run in self.state.runs.values():
             settled = all(stream.status in SETTLED for stream in run.streams.values())
             assert settled or not run.is_complete

@@ -30,7 +30,7 @@ from panoseti_zarr.errors import PanosetiZarrError
 from panoseti_zarr.io.fs import failpoints
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.pff.live import LiveRun
-from panoseti_zarr.pipeline.appender import Commit, Order
+from panoseti_zarr.pipeline.appender import AppendRequest, Commit
 from panoseti_zarr.pipeline.follow import follow_stream
 from panoseti_zarr.pipeline.ingest import ingest_stream
 
@@ -119,10 +119,12 @@ def follow(order: dict[str, Any], narrator: Narrator) -> dict[str, Any]:
     (key,) = listing.keys
     growing = LiveRun(settle_s=0)
     for _ in range(2):
-        growing.saw(listing, time.monotonic(), time.monotonic())
+        growing.observe(listing, time.monotonic(), time.monotonic())
     with ThreadExecutor(1) as executor:
         settings = PffToZarrConfig(**order["settings"])
-        append = Order(listing, key, settings, executor, narrator.on_commit, threading.Event())
+        append = AppendRequest(
+            listing, key, settings, executor, narrator.on_commit, threading.Event()
+        )
         result = follow_stream(append, Path(order["l0_dir"]), growing, with_tail=True)
     return {"n_frames": result.n_frames}
 

@@ -7,7 +7,7 @@ from threading import Event
 from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.io.pff.listing import list_run
 from panoseti_zarr.io.pff.live import LiveRun
-from panoseti_zarr.pipeline.appender import Order
+from panoseti_zarr.pipeline.appender import AppendRequest
 from panoseti_zarr.pipeline.follow import follow_stream
 from support.stores import SMALL_CHUNKS, frame_files, ingest
 
@@ -68,7 +68,7 @@ class Recording:
     def look(self, after_s: float = 1.0):
         """See the files some time later."""
         self.now_s += after_s
-        return self.growing.saw(list_run(self.run), self.now_s, self.now_s)
+        return self.growing.observe(list_run(self.run), self.now_s, self.now_s)
 
     def restart(self) -> None:
         """Forget what was seen, as a service that was started again."""
@@ -78,7 +78,7 @@ class Recording:
         """Make one round."""
         self.look()
         with ThreadExecutor(2) as executor:
-            order = Order(
+            order = AppendRequest(
                 list_run(self.run), self.key, self.settings, executor, self.commits.append, Event()
             )
             return follow_stream(order, self.l0, self.growing, with_tail=with_tail)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from panoseti_zarr.daemon.state.events import (
+    CheckedOutput,
     Connected,
     Event,
     IngestEnded,
     L1Ended,
     Outcome,
     OutputsChecked,
-    OutputSeen,
     RootScanned,
     RunEntry,
     RunScanned,
     ScannedStream,
     Started,
-    Store,
+    StoreComparison,
     Tick,
 )
 from panoseti_zarr.daemon.state.instructions import (
@@ -43,14 +43,14 @@ def entry(name: str = RUN, *, mtime_ns: int = 1, start_ns: int = 50) -> RunEntry
 
 
 def stream(key: str = IMG, digest: str = "f1", **how: Any) -> ScannedStream:
-    return ScannedStream(key, digest, how.pop("store", Store.ABSENT), **how)
+    return ScannedStream(key, digest, how.pop("store", StoreComparison.ABSENT), **how)
 
 
-def outputs(**how: Any) -> tuple[OutputSeen, ...]:
+def outputs(**how: Any) -> tuple[CheckedOutput, ...]:
     seen = {"volume": "nas:/big (nfs)", "device": 1, "free_bytes": 1000, **how}
     return (
-        OutputSeen("l0_dir", "/big/l0", **seen),
-        OutputSeen("l1_dir", "/big/l1", "", "nas:/big (nfs)", 2, 1000),
+        CheckedOutput("l0_dir", "/big/l0", **seen),
+        CheckedOutput("l1_dir", "/big/l1", "", "nas:/big (nfs)", 2, 1000),
     )
 
 

@@ -15,7 +15,7 @@ from panoseti_zarr.daemon.state.events import (
     RunScanned,
     ScannedStream,
     Started,
-    Store,
+    StoreComparison,
 )
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
@@ -122,7 +122,7 @@ def archive():
     entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(names))
     state.handle(RootScanned(0.0, "/data", "", "v", 1, N_RUNS, entries, ()))
     streams = ("dp_img16.module_1", "dp_ph256.module_1")
-    seen = tuple(ScannedStream(key, "d", Store.ABSENT) for key in streams)
+    seen = tuple(ScannedStream(key, "d", StoreComparison.ABSENT) for key in streams)
     for name in names:
         state.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
         run = state.runs[name]

@@ -16,7 +16,7 @@ from panoseti_zarr.cluster.dask_backend.settings import DASK_SETTINGS
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
 from panoseti_zarr.cluster.shared_paths import SharedPaths, write_probe_files
 from panoseti_zarr.cluster.ssh.host_process import HostProcess, Started
-from panoseti_zarr.cluster.ssh.protocol import Order
+from panoseti_zarr.cluster.ssh.protocol import StartRequest
 from panoseti_zarr.cluster.ssh.supervisor import HostSupervisor, SchedulerAddress
 from panoseti_zarr.cluster.tls import Certificates
 from panoseti_zarr.config import SshClusterConfig
@@ -164,7 +164,7 @@ class SshCluster:
     async def _make_scheduler(
         self, host: str, rendezvous: SchedulerAddress, stack: contextlib.AsyncExitStack
     ) -> HostProcess:
-        order = Order(
+        order = StartRequest(
             scheduler=None,
             name=host,
             certificates=asdict(self._certificates),
@@ -185,7 +185,7 @@ class SshCluster:
         self._n_starts += 1
         with contextlib.ExitStack() as tokens:
             sight = await asyncio.to_thread(tokens.enter_context, write_probe_files(self._places))
-            order = Order(
+            order = StartRequest(
                 scheduler=scheduler,
                 # Never one that was used before: the scheduler may still have the old worker.
                 name=f"{host}.{number}.{self._n_starts}",
@@ -199,7 +199,7 @@ class SshCluster:
             return await self._start(host, order, stack)
 
     async def _start(
-        self, host: str, order: Order, stack: contextlib.AsyncExitStack
+        self, host: str, order: StartRequest, stack: contextlib.AsyncExitStack
     ) -> HostProcess:
         process = HostProcess(host, self._settings, order, self._tell)
         stack.push_async_callback(process.close)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from panoseti_zarr.cluster.scratch import scratch_directory
 from panoseti_zarr.cluster.shared_paths import PathProbe, differences
-from panoseti_zarr.cluster.ssh.protocol import GRACE_S, SILENCE_S, Order, versions
+from panoseti_zarr.cluster.ssh.protocol import GRACE_S, SILENCE_S, StartRequest, versions
 from panoseti_zarr.config import capped
 from panoseti_zarr.errors import one_line
 
@@ -57,7 +57,7 @@ def main() -> None:
     with scratch_directory() as scratch:
         # Of everything here and in the workers: Dask loads its certificates through files.
         tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
-        asyncio.run(_serve(Order.from_line(first), str(scratch), lines, say))
+        asyncio.run(_serve(StartRequest.from_line(first), str(scratch), lines, say))
     _end_now()
 
 
@@ -79,7 +79,9 @@ class _Lines:
         return line.decode()
 
 
-async def _serve(order: Order, scratch: str, lines: _Lines, say: Callable[..., None]) -> None:
+async def _serve(
+    order: StartRequest, scratch: str, lines: _Lines, say: Callable[..., None]
+) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def listen() -> None:
@@ -115,7 +117,7 @@ async def _serve(order: Order, scratch: str, lines: _Lines, say: Callable[..., N
             await asyncio.gather(*(server.close() for server in servers))
 
 
-async def _start(order: Order, scratch: str, stop: asyncio.Event) -> list[Any] | None:
+async def _start(order: StartRequest, scratch: str, stop: asyncio.Event) -> list[Any] | None:
     """Start the scheduler or the workers; None where the end came first."""
     import dask  # noqa: PLC0415 - so that the hello is quick
 
@@ -135,7 +137,7 @@ async def _start(order: Order, scratch: str, stop: asyncio.Event) -> list[Any] |
     return starting.result()
 
 
-async def _start_scheduler(order: Order, scratch: str, security: Security) -> list[Any]:
+async def _start_scheduler(order: StartRequest, scratch: str, security: Security) -> list[Any]:
     from distributed import Scheduler  # noqa: PLC0415
 
     def make(port: int) -> Scheduler:
@@ -159,7 +161,7 @@ async def _start_scheduler(order: Order, scratch: str, security: Security) -> li
         return [await make(0)]
 
 
-async def _start_workers(order: Order, scratch: str, security: Security) -> list[Any]:
+async def _start_workers(order: StartRequest, scratch: str, security: Security) -> list[Any]:
     from distributed import Nanny  # noqa: PLC0415
 
     nannies = [
@@ -199,7 +201,7 @@ def own_address() -> str:
     return words[2].partition("%")[0]
 
 
-def _n_threads(order: Order) -> int:
+def _n_threads(order: StartRequest) -> int:
     return min(order.n_threads, max(1, capped(sys.maxsize) // order.n_workers))
 
 

@@ -23,7 +23,7 @@ from panoseti_zarr.cluster.ssh.protocol import (
     BEAT_S,
     GRACE_S,
     SILENCE_S,
-    Order,
+    StartRequest,
     version_difference,
     versions,
 )
@@ -73,12 +73,14 @@ class HostProcess(ProcessInterface):
     ----------
     host : str
     settings : SshClusterConfig
-    order : Order
+    order : StartRequest
     tell : callable
         Takes ``cluster.host_said``.
     """
 
-    def __init__(self, host: str, settings: SshClusterConfig, order: Order, tell: Tell) -> None:
+    def __init__(
+        self, host: str, settings: SshClusterConfig, order: StartRequest, tell: Tell
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.started: Started | None = None
         self._host = host

@@ -25,7 +25,7 @@ _SAME_EVERYWHERE = ("panoseti-zarr", "distributed", "dask", "numcodecs")
 
 
 @dataclass(frozen=True)
-class Order:
+class StartRequest:
     """What a host is to run.
 
     Attributes
@@ -67,7 +67,7 @@ class Order:
         return json.dumps(asdict(self)) + "\n"
 
     @classmethod
-    def from_line(cls, line: str) -> Order:
+    def from_line(cls, line: str) -> StartRequest:
         """Return the order of a line."""
         return cls(**json.loads(line))
 

@@ -64,7 +64,7 @@ class LiveRun:
         self._measured: dict[StreamKey, dict[int, SourceFile]] = {}
         self._compared: dict[StreamKey, dict[int, _Compared]] = {}
 
-    def saw(self, listing: RunListing, began_s: float, ended_s: float) -> tuple[Growth, ...]:
+    def observe(self, listing: RunListing, began_s: float, ended_s: float) -> tuple[Growth, ...]:
         """Take in a listing that was made between two monotonic times."""
         seen = {}
         with self._lock:
@@ -122,7 +122,7 @@ class LiveRun:
             self._measured[key] = {source.seqno: source for source in sources}
         return MeasuredStream(tuple(sources), problem)
 
-    def compared(self, key: StreamKey, committed: Sequence[CommittedSource]) -> None:
+    def mark_verified(self, key: StreamKey, committed: Sequence[CommittedSource]) -> None:
         """Note that a store has what was measured last, all that it says it has.
 
         Parameters

@@ -15,7 +15,7 @@ from panoseti_zarr.cluster.shared_paths import (
 from panoseti_zarr.cluster.ssh.cluster import check_hosts
 from panoseti_zarr.cluster.ssh.host_process import known_hosts
 from panoseti_zarr.cluster.ssh.log_lines import OutputLines
-from panoseti_zarr.cluster.ssh.protocol import Order, version_difference, versions
+from panoseti_zarr.cluster.ssh.protocol import StartRequest, version_difference, versions
 from panoseti_zarr.cluster.tls import (
     certificates_beside,
     configured_certificates,
@@ -144,9 +144,9 @@ def test_certificates_that_are_being_written(tmp_path):
 
 def test_an_order_survives_its_line():
     """It is one line, and comes out as it went in; its keys are shown to nobody."""
-    order = Order("tls://h:1", "h.0", {"key": "secret\n"}, n_workers=2, dask={"a.b": 1})
+    order = StartRequest("tls://h:1", "h.0", {"key": "secret\n"}, n_workers=2, dask={"a.b": 1})
     assert order.line().count("\n") == 1
-    assert Order.from_line(order.line()) == order
+    assert StartRequest.from_line(order.line()) == order
     assert "secret" not in repr(order)
 
 

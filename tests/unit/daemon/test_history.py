@@ -55,7 +55,7 @@ def test_a_saved_history_leads_to_the_same_state(tmp_path):
     assert isinstance(event, RunScanned)
     assert instructions
     assert (replayed.runs, replayed.roots) == (machine.runs, machine.roots)
-    assert replayed.backlog.running == machine.backlog.running == {(RUN, IMG)}
+    assert replayed.job_queue.running == machine.job_queue.running == {(RUN, IMG)}
 
 
 def test_the_last_events_are_kept_from_a_checkpoint_on(monkeypatch):
@@ -103,7 +103,7 @@ def test_the_command_shows_where_an_invariant_breaks(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.splitlines()[0].endswith(": it broke")
     assert "StartIngest(target=JobTarget" in shown
-    machine.backlog.running.clear()
+    machine.job_queue.running.clear()
     broken = History(machine)
     keep(machine, broken, Tick(4.0))
     assert main(str(broken.save(tmp_path, "it broke"))) == 1

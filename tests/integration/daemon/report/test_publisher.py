@@ -157,7 +157,7 @@ def test_a_run_with_two_jobs_is_told_of_once(publisher, listener):
     }
     state = publisher._state
     state.runs["a.pffd"] = Run("a.pffd", "/data", (0, 0, "a.pffd"), streams=streams)
-    state.backlog.running |= {("a.pffd", key) for key in streams}
+    state.job_queue.running |= {("a.pffd", key) for key in streams}
     publisher.progress.every_s = 0.001
     with capture_logs() as logs:
         turn(publisher, listener)

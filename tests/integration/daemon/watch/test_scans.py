@@ -10,7 +10,7 @@ from support.stores import frame_files, ingest
 
 from panoseti_zarr.cluster import ThreadExecutor
 from panoseti_zarr.config import BaselineSubtractConfig, DaemonConfig
-from panoseti_zarr.daemon.state.events import Store
+from panoseti_zarr.daemon.state.events import StoreComparison
 from panoseti_zarr.daemon.watch.live_runs import LiveRuns
 from panoseti_zarr.daemon.watch.mounts import mount_of
 from panoseti_zarr.daemon.watch.output_check import stat_outputs
@@ -108,7 +108,9 @@ class TestLookAtRun:
         """Markers that count, streams without a store, empty files."""
         seen = look(run)
         assert seen.markers == MARKERS
-        assert [(s.key, s.store) for s in seen.streams] == [("dp_img16.module_1", Store.ABSENT)]
+        assert [(s.key, s.store) for s in seen.streams] == [
+            ("dp_img16.module_1", StoreComparison.ABSENT)
+        ]
         assert seen.n_empty_files == 3
         assert seen.directory_mtime_ns == run.stat().st_mtime_ns
         assert look(run, with_streams=False).streams is None
@@ -167,15 +169,15 @@ class TestLookAtRun:
     def test_stores_are_compared_without_reading_frames(self, run, tmp_path):
         """Same, then different after a touch, then the source gone, then the store gone."""
         ingest(run, tmp_path / "l0")
-        assert look(run).streams[0].store is Store.SAME
+        assert look(run).streams[0].store is StoreComparison.SAME
         (file,) = frame_files(run)
         os.utime(file, ns=(1, 1))
-        assert look(run).streams[0].store is Store.DIFFERENT
+        assert look(run).streams[0].store is StoreComparison.DIFFERENT
         (store,) = (tmp_path / "l0").glob("*.zarr")
         (store / "zarr.json").write_text("{}")
-        assert look(run).streams[0].store is Store.DIFFERENT
+        assert look(run).streams[0].store is StoreComparison.DIFFERENT
         shutil.rmtree(store)
-        assert look(run).streams[0].store is Store.ABSENT
+        assert look(run).streams[0].store is StoreComparison.ABSENT
 
     def test_a_file_that_is_gone_from_several_is_a_source_gone(self, tmp_path):
         """What is left is as it was committed: nothing to do, but it is not whole."""
@@ -184,7 +186,7 @@ class TestLookAtRun:
         run = make_run(tmp_path / "data", StreamPlan("img16", 1, 300), max_file_size_mb=0.4)
         ingest(run, tmp_path / "l0")
         frame_files(run)[0].unlink()
-        assert look(run).streams[0].store is Store.SOURCE_GONE
+        assert look(run).streams[0].store is StoreComparison.SOURCE_GONE
 
     def test_a_matching_l1_is_seen(self, run, tmp_path):
         """Made of the L0 store as it stands, whatever its settings."""

@@ -89,7 +89,7 @@ def test_frames_that_were_not_shown_are_shown_with_the_next_tail():
     """A flush may end with an inner chunk: the rest follows, also where no frame came since."""
     recorder = Recorder()
     recorder.grow(img=10)
-    recorder.round(n_rest=5)
+    recorder.round(n_pending_frames=5)
     assert recorder.pass_time(29) == []
     assert recorder.pass_time(1) == [(IMG, True)]
 
@@ -227,7 +227,7 @@ def test_looks_at_a_recording():
     for _ in range(12):
         growth = (Growth(IMG, 10, 1, 1),)
         recorder.look(digest="same", markers=(), growth=growth)
-        due_s = recorder.state._tracker.next_due_s()
+        due_s = recorder.state._discovery.next_due_s()
         waits.append(due_s - recorder.now_s)
         recorder.send(Tick, after_s=waits[-1])
     assert waits[0] == 3

@@ -37,7 +37,7 @@ from panoseti_zarr.daemon.state.events import (
     RunScanned,
     Started,
     StopRequested,
-    Store,
+    StoreComparison,
     Tick,
 )
 from panoseti_zarr.daemon.state.instructions import (
@@ -190,8 +190,8 @@ def test_what_lies_beside_the_stores_is_made_once_the_run_is_done() -> None:
     assert wanted not in driver.look(digest="d2")
     driver.now_s += 10
     driver.send(Tick)
-    changed = stream(IMG, "f2", store=Store.DIFFERENT, has_l1=True)
-    same = stream(PH, "f1", store=Store.SAME, has_l1=True)
+    changed = stream(IMG, "f2", store=StoreComparison.DIFFERENT, has_l1=True)
+    same = stream(PH, "f1", store=StoreComparison.SAME, has_l1=True)
     assert wanted not in driver.look(changed, same, digest="d2")
     driver.ingested(IMG)
     assert driver.l1_made(IMG).count(wanted) == 1
@@ -221,8 +221,8 @@ def test_a_new_file_is_ingested_and_the_l1_made_again() -> None:
     assert logged(driver.look(digest="d2")) == ["run.changed"]
     driver.now_s += 10
     driver.send(Tick)
-    changed = stream(IMG, "f2", store=Store.DIFFERENT, has_l1=True)
-    same = stream(PH, "f1", store=Store.SAME, has_l1=True)
+    changed = stream(IMG, "f2", store=StoreComparison.DIFFERENT, has_l1=True)
+    same = stream(PH, "f1", store=StoreComparison.SAME, has_l1=True)
     out = driver.look(changed, same, digest="d2")
     assert logged(out) == ["run.finished", "stream.queued"]
     assert started(out) == [(RUN, IMG)]
@@ -237,7 +237,7 @@ def test_a_second_marker_after_completion_is_no_news() -> None:
     driver.look(digest="d2")
     driver.now_s += 10
     driver.send(Tick)
-    out = driver.look(stream(store=Store.SAME, has_l1=True), digest="d2")
+    out = driver.look(stream(store=StoreComparison.SAME, has_l1=True), digest="d2")
     beside = MakeSidecar(target("", l1=True))
     assert out == [UnwatchRun(ROOT, RUN), SaveRun(RUN), beside]
 
@@ -249,7 +249,7 @@ def test_files_of_done_runs_are_looked_at_again_every_recheck_s() -> None:
     out = driver.root(entry())
     assert ScanRun(ROOT, RUN, with_streams=True) in out
     beside = MakeSidecar(target("", l1=True))
-    assert driver.look(stream(store=Store.SAME, has_l1=True)) == [SaveRun(RUN), beside]
+    assert driver.look(stream(store=StoreComparison.SAME, has_l1=True)) == [SaveRun(RUN), beside]
 
 
 def test_a_missing_l1_is_made_at_the_next_recheck() -> None:
@@ -257,7 +257,7 @@ def test_a_missing_l1_is_made_at_the_next_recheck() -> None:
     driver = done_run(IMG)
     driver.now_s += 1000
     driver.root(entry())
-    out = driver.look(stream(store=Store.SAME, has_l1=False))
+    out = driver.look(stream(store=StoreComparison.SAME, has_l1=False))
     assert out[-1] == StartL1(target(IMG, l1=True))
     assert started(out) == []
 
@@ -351,7 +351,7 @@ def test_a_change_during_a_job_queues_the_stream_again() -> None:
     driver.look(digest="d2")
     driver.now_s += 10
     driver.send(Tick)
-    assert started(driver.look(stream(IMG, "f2", store=Store.OPEN), digest="d2")) == []
+    assert started(driver.look(stream(IMG, "f2", store=StoreComparison.OPEN), digest="d2")) == []
     out = driver.ingested()
     assert logged(out) == ["stream.closed", "stream.queued"]
     assert out[-1] == StartIngest(target(IMG), "f2")
@@ -406,11 +406,11 @@ def test_no_store_is_judged_removed_while_its_directory_is_unmounted(how: dict[s
     driver = done_run(IMG)
     driver.now_s += 1000
     driver.root(entry())
-    driver.look(stream(store=Store.ABSENT), outputs=outputs(**how))
+    driver.look(stream(store=StoreComparison.ABSENT), outputs=outputs(**how))
     assert driver.status() is StreamStatus.DONE
     driver.now_s += 60
     assert ScanRun(ROOT, RUN, with_streams=True) in driver.root(entry())
-    driver.look(stream(store=Store.ABSENT))
+    driver.look(stream(store=StoreComparison.ABSENT))
     assert driver.status() is StreamStatus.REMOVED
 
 
@@ -517,7 +517,7 @@ def test_a_run_that_is_deleted_after_the_close_is_removed() -> None:
     driver.look()
     driver.now_s += 10
     driver.send(Tick)
-    assert started(driver.look(stream(store=Store.SAME, has_l1=True))) == []
+    assert started(driver.look(stream(store=StoreComparison.SAME, has_l1=True))) == []
     assert driver.status() is StreamStatus.DONE
 
 
@@ -528,7 +528,7 @@ def test_a_source_deleted_after_the_close_is_removed() -> None:
     driver.look(digest="d2")
     driver.now_s += 10
     driver.send(Tick)
-    some_gone = stream(IMG, "f2", store=Store.SOURCE_GONE, has_l1=True)
+    some_gone = stream(IMG, "f2", store=StoreComparison.SOURCE_GONE, has_l1=True)
     out = driver.look(some_gone, digest="d2")
     assert (started(out), logged(out)) == ([], ["stream.removed", "stream.removed"])
     driver.root(entry(mtime_ns=3))
@@ -540,7 +540,7 @@ def test_a_source_deleted_after_the_close_is_removed() -> None:
 def test_a_retry_leaves_a_whole_store_without_its_files_alone() -> None:
     """It is closed, and has its mark; with files again, its L1 is made again where asked for."""
     driver = done_run(IMG, PH)
-    some_gone = stream(IMG, "f2", store=Store.SOURCE_GONE, has_l1=True)
+    some_gone = stream(IMG, "f2", store=StoreComparison.SOURCE_GONE, has_l1=True)
     driver.send(RetryRequested, run=RUN)
     for key in (IMG, PH):
         driver.l1_made(key)
@@ -557,7 +557,7 @@ def test_a_retry_leaves_a_whole_store_without_its_files_alone() -> None:
         assert (known.status, known.is_closed, known.reason) == (StreamStatus.REMOVED, True, "")
         assert not known.refresh_l1
     driver.send(RetryRequested, run=RUN)
-    out = driver.look(stream(IMG, store=Store.SAME, has_l1=True), digest="d2")
+    out = driver.look(stream(IMG, store=StoreComparison.SAME, has_l1=True), digest="d2")
     assert [(i.target.stream, i.refresh) for i in out if isinstance(i, StartL1)] == [(IMG, True)]
 
 
@@ -566,11 +566,11 @@ def test_an_l0_deleted_after_the_close_is_removed_and_not_done_again() -> None:
     driver = done_run(IMG)
     driver.now_s += 1000
     driver.root(entry())
-    out = driver.look(stream(store=Store.ABSENT))
+    out = driver.look(stream(store=StoreComparison.ABSENT))
     assert started(out) == []
     assert driver.status() is StreamStatus.REMOVED
     driver.send(RetryRequested, run=RUN)
-    assert started(driver.look(stream(store=Store.ABSENT))) == [(RUN, IMG)]
+    assert started(driver.look(stream(store=StoreComparison.ABSENT))) == [(RUN, IMG)]
 
 
 def test_an_l0_deleted_before_its_l1_is_removed() -> None:
@@ -580,7 +580,7 @@ def test_an_l0_deleted_before_its_l1_is_removed() -> None:
     driver.ingested()
     out = driver.l1_made(outcome=Outcome.MISSING, is_changed=False)
     assert ScanRun(ROOT, RUN, with_streams=True) in out
-    driver.look(stream(store=Store.ABSENT))
+    driver.look(stream(store=StoreComparison.ABSENT))
     assert driver.status() is StreamStatus.REMOVED
     assert driver.state.runs[RUN].is_complete
 
@@ -596,7 +596,7 @@ def test_a_retry_queues_what_is_quarantined() -> None:
     assert (logged(out), started(out)) == (["run.retried"], [])
     assert ScanRun(ROOT, RUN, with_streams=True) in out
     assert StartL1(target(PH, l1=True), refresh=True) in out
-    out = driver.look(stream(IMG), stream(PH, store=Store.SAME, has_l1=True))
+    out = driver.look(stream(IMG), stream(PH, store=StoreComparison.SAME, has_l1=True))
     assert logged(out) == ["stream.queued"]
     assert started(out) == [(RUN, IMG)]
 
@@ -614,7 +614,7 @@ def test_a_rebuild_makes_every_store_again() -> None:
     """With rebuild every stream is ingested again, and its L1 made."""
     driver = done_run(IMG)
     driver.send(RetryRequested, run=RUN, rebuild=True)
-    out = driver.look(stream(store=Store.SAME, has_l1=True))
+    out = driver.look(stream(store=StoreComparison.SAME, has_l1=True))
     assert out[-1] == StartIngest(target(IMG), "f1", rebuild=True)
     assert StartL1(target(IMG, l1=True), refresh=True) in driver.ingested()
     assert not driver.state.runs[RUN].streams[IMG].rebuild
@@ -624,7 +624,7 @@ def test_a_rebuild_that_fails_for_now_stays_a_rebuild() -> None:
     """The next attempt of a postponed rebuild rebuilds too."""
     driver = done_run(IMG)
     driver.send(RetryRequested, run=RUN, rebuild=True)
-    driver.look(stream(store=Store.SAME, has_l1=True))
+    driver.look(stream(store=StoreComparison.SAME, has_l1=True))
     driver.ingested(outcome=Outcome.FAILED)
     out = driver.send(Tick, after_s=5)
     assert StartIngest(target(IMG), "f1", rebuild=True) in out
@@ -637,7 +637,7 @@ def test_a_retry_sees_what_changed_unnoticed(rebuild: bool) -> None:
     driver.send(RetryRequested, run=RUN, rebuild=rebuild)
     if not rebuild:
         driver.l1_made(is_changed=False)
-    changed = stream(digest="f2", store=Store.DIFFERENT, has_l1=True)
+    changed = stream(digest="f2", store=StoreComparison.DIFFERENT, has_l1=True)
     assert logged(driver.look(changed, digest="d2")) == ["run.changed"]
     driver.now_s += 10
     driver.send(Tick)
@@ -653,7 +653,7 @@ def test_a_retry_whose_look_fails_is_not_forgotten(how: dict[str, Any]) -> None:
     driver.send(RetryRequested, run=RUN, rebuild=True)
     driver.look(**how)
     assert ScanRun(ROOT, RUN, with_streams=True) in driver.root(entry())
-    assert started(driver.look(stream(store=Store.SAME))) == [(RUN, IMG)]
+    assert started(driver.look(stream(store=StoreComparison.SAME))) == [(RUN, IMG)]
 
 
 def test_a_retry_waits_for_its_root() -> None:
@@ -663,9 +663,9 @@ def test_a_retry_waits_for_its_root() -> None:
     assert ScanRun(ROOT, RUN, True) not in driver.send(RetryRequested, run=RUN, rebuild=True)
     assert ScanRun(ROOT, RUN, True) in driver.root(entry())
     driver.root(problem="is missing")
-    assert started(driver.look(stream(store=Store.SAME))) == []
+    assert started(driver.look(stream(store=StoreComparison.SAME))) == []
     assert ScanRun(ROOT, RUN, True) in driver.root(entry())
-    assert started(driver.look(stream(store=Store.SAME))) == [(RUN, IMG)]
+    assert started(driver.look(stream(store=StoreComparison.SAME))) == [(RUN, IMG)]
 
 
 def test_a_retry_of_an_unknown_run_is_refused() -> None:
@@ -882,7 +882,7 @@ def test_a_restart_knows_what_is_done_and_looks_for_missing_l1s() -> None:
     driver = Driver(runs=tuple(before.state.runs.values()))
     out = driver.root(entry())
     assert out == [ScanRun(ROOT, RUN, with_streams=True)]
-    out = driver.look(stream(store=Store.SAME, has_l1=True))
+    out = driver.look(stream(store=StoreComparison.SAME, has_l1=True))
     assert (started(out), logged(out)) == ([], [])
 
 
@@ -893,10 +893,10 @@ def test_a_restart_in_the_middle_settles_and_goes_on() -> None:
     driver = Driver(runs=tuple(before.state.runs.values()))
     assert driver.status() is StreamStatus.WAITING
     driver.root(entry())
-    assert started(driver.look(stream(store=Store.OPEN))) == []
+    assert started(driver.look(stream(store=StoreComparison.OPEN))) == []
     driver.now_s += 10
     driver.send(Tick)
-    assert started(driver.look(stream(store=Store.OPEN))) == [(RUN, IMG)]
+    assert started(driver.look(stream(store=StoreComparison.OPEN))) == [(RUN, IMG)]
 
 
 def test_a_run_of_a_root_that_is_configured_no_more_can_turn_up_in_another() -> None:

@@ -27,7 +27,7 @@ from panoseti_zarr.daemon.state.events import (
     Reconfigured,
     RetryRequested,
     StopRequested,
-    Store,
+    StoreComparison,
     Tick,
     VerifyEnded,
 )
@@ -155,7 +155,7 @@ def test_a_stream_that_opens_again_is_not_verified_any_more() -> None:
     driver.root(entry(mtime_ns=2))
     driver.look(digest="d2")
     assert driver.state.runs[RUN].n_verified == 0
-    more = stream(digest="f2", store=Store.DIFFERENT, store_id="s", commit=3)
+    more = stream(digest="f2", store=StoreComparison.DIFFERENT, store_id="s", commit=3)
     driver.listed(more, digest="d2")
     assert verification(driver) is VerifyStatus.UNVERIFIED
     driver.ingested()
@@ -168,7 +168,7 @@ def test_what_is_found_of_a_store_that_is_no_more_does_not_count() -> None:
     """The stream is ingested again while it is compared: compared again after that."""
     driver = closed(IMG)
     driver.root(entry(mtime_ns=2))
-    driver.listed(stream(digest="f2", store=Store.DIFFERENT), digest="d2")
+    driver.listed(stream(digest="f2", store=StoreComparison.DIFFERENT), digest="d2")
     driver.ingested()
     assert logged(compared(driver, outcome=Outcome.CORRUPT, reason="x")) == []
     assert verification(driver) is VerifyStatus.UNVERIFIED
@@ -184,7 +184,7 @@ def test_another_store_in_its_place_is_not_verified(held: tuple[str, int]) -> No
     driver.now_s += SETTINGS.recheck_s
     driver.root(entry())
     store_id, commit = held
-    seen = stream(store=Store.SAME, has_l1=True, store_id=store_id, commit=commit)
+    seen = stream(store=StoreComparison.SAME, has_l1=True, store_id=store_id, commit=commit)
     assert starts(driver.look(seen)) == [IMG]
 
 
@@ -198,9 +198,9 @@ def test_files_removed_before_are_said_and_no_error() -> None:
     assert starts(out) == []
     assert verification(driver) is VerifyStatus.GONE
     assert driver.state.runs[RUN].n_verify_failed == 0
-    driver.listed(stream(store=Store.SAME, has_l1=True))
+    driver.listed(stream(store=StoreComparison.SAME, has_l1=True))
     driver.root(entry())
-    seen = stream(store=Store.SAME, has_l1=True)
+    seen = stream(store=StoreComparison.SAME, has_l1=True)
     driver.look(seen)
     driver.now_s += 10
     driver.send(Tick)
@@ -238,7 +238,7 @@ def test_a_restart_resumes_what_was_pending(tmp_path: Path) -> None:
 def test_without_a_ledger_everything_is_compared_again() -> None:
     """It is not in the stores."""
     driver = Driver(VERIFY)
-    driver.listed(stream(store=Store.SAME, has_l1=True))
+    driver.listed(stream(store=StoreComparison.SAME, has_l1=True))
     driver.ingested(is_changed=False)
     assert starts(driver.l1_made(is_changed=False)) == [IMG]
 

@@ -10,14 +10,14 @@ import pytest
 
 from panoseti_zarr.cli.status import exit_code, fit_status, format_status
 from panoseti_zarr.daemon.state.events import (
+    CheckedOutput,
     Connected,
-    OutputSeen,
     RootScanned,
     RunEntry,
     RunScanned,
     ScannedStream,
     Started,
-    Store,
+    StoreComparison,
 )
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus, VerifyStatus
@@ -45,7 +45,7 @@ def service(*streams: str, n_runs: int = 1) -> ServiceStateMachine:
     names = [RUN, *(f"{number}.pffd" for number in range(1, n_runs))]
     entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(names))
     state.handle(RootScanned(0.0, "/data", "", "v", 1, n_runs, entries, (("bad\n.pffd", "why"),)))
-    seen = tuple(ScannedStream(key, "d", Store.ABSENT) for key in streams)
+    seen = tuple(ScannedStream(key, "d", StoreComparison.ABSENT) for key in streams)
     for name in names:
         state.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
     return state
@@ -141,7 +141,7 @@ def test_the_state_in_words_names_what_is_wrong_first():
     """It is what systemd shows in `systemctl status`: pauses before work, quarantine after it."""
     state = service("dp_img16.module_1")
     state.handle(RootScanned(1.0, "/data", "is missing"))
-    state.backlog.paused = "l0_dir has 1.0 GB free"
+    state.job_queue.paused = "l0_dir has 1.0 GB free"
     assert summarize(document(state)) == (
         "paused: l0_dir has 1.0 GB free; /data is missing; 1 stream of 1 run queued"
     )
@@ -210,7 +210,7 @@ def strictly(schema: Any) -> Any:
 def test_the_document_has_the_form_that_its_schema_promises(statuses):
     """docs/status.schema.json names every key, whatever the state; so does the empty document."""
     state = at_work(*statuses)
-    state.outputs = (OutputSeen("l0_dir", "/l0", volume="v", device=1, free_bytes=5),)
+    state.outputs = (CheckedOutput("l0_dir", "/l0", volume="v", device=1, free_bytes=5),)
     schema = strictly(json.loads(SCHEMA.read_text()))
     for made in (document(state), nothing_written(is_up=False)):
         jsonschema.validate(made.as_json(), schema)

@@ -13,7 +13,7 @@ from panoseti_zarr.daemon.state.events import (
     RunScanned,
     ScannedStream,
     Started,
-    Store,
+    StoreComparison,
 )
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.settings import Settings
@@ -40,7 +40,7 @@ def state():
     entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(NAMES))
     made.handle(RootScanned(0.0, "/data", "", "v", 1, len(NAMES), entries, ()))
     for name in NAMES:
-        seen = (ScannedStream("dp_img16.module_1", "d", Store.ABSENT),)
+        seen = (ScannedStream("dp_img16.module_1", "d", StoreComparison.ABSENT),)
         made.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
     return made
 
