@@ -3,7 +3,7 @@
 from mutant import HERE, Mutant, left_out
 
 BUILDER, SUBTRACT = "panoseti_zarr/io/l1/builder.py", "panoseti_zarr/pipeline/l1.py"
-JOBS, LEDGER = "daemon/jobs/context.py", "daemon/status/ledger.py"
+JOBS, LEDGER = "daemon/jobs/l1.py", "daemon/status/ledger.py"
 
 ORDER = f"{HERE}/test_syscall_order.py"
 ORDER_NEW = f"{ORDER}::test_a_new_l1_store"
@@ -17,8 +17,8 @@ STORE_TESTS = "tests/integration/io/l1/test_l1_store.py"
 _SYNC = '        n_bytes = _sync_new(self.new_path)\n        reached("l1.durable")\n'
 _ROOT = "        write_file(self.new_path / ZARR_JSON, root)\n"
 _SWAP = "        replace_directory(self.new_path, self.path, self._aside)\n"
-_SAVE = "            self._ledger.save(rows, volumes)\n"
-_FORGET = "            for path in forgotten:\n                path.unlink(missing_ok=True)\n"
+_SAVE = "            self._ledger.save(list(batch.rows.values()), batch.volumes)\n"
+_FORGET = "            for path in batch.requests:\n                path.unlink(missing_ok=True)\n"
 
 L1_MUTANTS = (
     # The order of its making.
@@ -79,16 +79,16 @@ L1_MUTANTS = (
              f"{SERVICE}::test_a_kill_at_a_step[ledger.run_written]",
              "check_same_thread=False, isolation_level=None)"),
     Mutant("a request forgotten before it is in the ledger",
-           (("daemon/report/publisher.py", _SAVE + _FORGET, _FORGET + _SAVE),),
+           (("daemon/report/ledger_writer.py", _SAVE + _FORGET, _FORGET + _SAVE),),
            f"{SERVICE}::test_a_request_is_not_lost[ledger.run_written]"),
     left_out("the ledger's transaction not ended", LEDGER,
              "        with self._db:\n            self._db.executemany(\"REPLACE INTO places",
              f"{SERVICE}::test_a_kill_at_a_step[ledger.run_written-ledger.committed]",
              "        if True:\n            self._db.executemany(\"REPLACE INTO places"),
-    left_out("the status not replaced in one step", "daemon/status/document.py",
-             'temporary = state_dir / f".{SNAPSHOT_NAME}.tmp"',
+    left_out("the status not replaced in one step", "daemon/status/file.py",
+             'temporary = state_dir / f".{STATUS_NAME}.tmp"',
              f"{SERVICE}::test_a_kill_at_a_step[snapshot.written]",
-             "temporary = state_dir / SNAPSHOT_NAME"),
+             "temporary = state_dir / STATUS_NAME"),
     left_out("a ledger that cannot be used not put aside", LEDGER,
              "        self._path.rename(self._path.with_name",
              f"{SERVICE}::test_a_kill_while_a_ledger_is_replaced",
