@@ -34,8 +34,11 @@ TESTS = (
 )
 """Those that test the service without starting it, cheapest first."""
 
-SLOWER_TESTS = ("tests/system/test_serve.py", "tests/system/test_preview.py")
-"""Those that start it; run where the others notice nothing."""
+SLOWER_TESTS = (
+    *("tests/system/test_serve*.py", "tests/system/test_preview.py"),
+    *("tests/system/test_service_quicklook.py", "tests/system/test_service_housekeeping.py"),
+)
+"""Those that start it; with ``--slow``, where the others notice nothing."""
 
 MOST_SURVIVORS = 0.05
 
@@ -142,11 +145,17 @@ def run_tests(root: Path, tests: tuple[str, ...]) -> str:
     return failed[1] if failed else f"exit code {done.returncode}"
 
 
+def first_failure(root: Path, selections: tuple[tuple[str, ...], ...]) -> str:
+    """Run selections of tests in turn; return the first that failed, or none."""
+    return next(filter(None, (run_tests(root, tests) for tests in selections)), "")
+
+
 def main() -> int:
     """Try a sample of the changes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--number", type=int, default=60)
+    parser.add_argument("--slow", action="store_true", help="run tests that start the service, too")
     parser.add_argument("--part", default="0/1", help="K/N: every Nth change, from the Kth")
     given = parser.parse_args()
     files = sorted(path for path in (ROOT / "daemon").rglob("*.py") if path.name != "__main__.py")
@@ -162,13 +171,14 @@ def main() -> int:
                 copy = shutil.copytree if path.is_dir() else shutil.copy
                 copy(path, root / path.name)
         copy_packages(root)
-        if failed := run_tests(root, TESTS) or run_tests(root, SLOWER_TESTS):
+        selections = (TESTS, SLOWER_TESTS) if given.slow else (TESTS,)
+        if failed := first_failure(root, selections):
             raise SystemExit(f"fails without a change: {failed}")
         for change in sample[first::step]:
             copy_packages(root)
             shown = change.apply(root)
             try:
-                failed = run_tests(root, TESTS) or run_tests(root, SLOWER_TESTS)
+                failed = first_failure(root, selections)
             except subprocess.TimeoutExpired:
                 failed = "no end"
             survivors += [] if failed else [change]
