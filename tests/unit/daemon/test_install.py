@@ -105,3 +105,10 @@ def test_the_example_configuration_needs_no_more_than_the_unit_has():
     assert 'ReadWritePaths="-/data/zarr/L0"' in lines
     unit = source("systemd/panoseti-zarr.service").read_text()
     assert "ReadWritePaths=-/data/zarr\n" in unit
+
+
+def test_a_command_that_fails_is_named_with_what_it_said():
+    """One line, not a traceback; one that succeeds is silent."""
+    install._call("true")
+    with pytest.raises(InputError, match=r"^ls /nothing failed: .*No such file"):
+        install._call("ls", "/nothing")
