@@ -117,11 +117,13 @@ def test_what_could_not_be_written_is_written_again(publisher, listener, tmp_pat
         publisher.ledger.delete_when_saved(request)
         wait_until(lambda: turn(publisher, listener) and len(logs) >= 4)
     assert {line["event"] for line in logs} == {"ledger.failed", "status.failed"}
+    assert publisher._n_failures >= 1
     assert request.exists()
     wait_until(lambda: turn(publisher, listener) and not request.exists())
     assert [run.name for run in publisher.ledger._ledger.load(0)] == ["a.pffd"]
     wait_until((tmp_path / "status.json").exists)
     assert read_status_file(tmp_path).runs[0].name == "a.pffd"
+    wait_until(lambda: turn(publisher, listener) and publisher._n_failures == 0)
 
 
 def _fail(*_):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import jsonschema
@@ -9,6 +10,9 @@ import pytest
 import yaml
 
 from panoseti_zarr.daemon.report.metrics import Metrics
+from panoseti_zarr.daemon.state.instructions import Log
+from panoseti_zarr.daemon.state.readiness import StablePeriod
+from panoseti_zarr.daemon.state.records import Run
 from panoseti_zarr.daemon.status.document import ServiceInfo, StatusDocument
 
 DOCS = Path(__file__).parents[4] / "docs"
@@ -133,3 +137,39 @@ def test_the_dashboard_has_grafana_s_form():
         cells |= mine
     (variable,) = DASHBOARD["templating"]["list"]
     assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+
+
+def test_stores_are_timed_from_the_finished_run(port):
+    """From when its files are unchanged, else from when it was found finished, else not at all."""
+    now_s = time.monotonic()
+    runs = {
+        "a.pffd": Run("a.pffd", "/data", (0, 0, "a"), finished_s=now_s - 5),
+        "b.pffd": Run("b.pffd", "/data", (0, 0, "b"), quiet=StablePeriod("d", now_s - 40, now_s)),
+        "c.pffd": Run("c.pffd", "/data", (0, 0, "c")),
+    }
+    metrics = Metrics(port, "1.0", runs)
+    try:
+        for run in runs:
+            metrics.on_log(Log("stream.closed", run=run, stream="dp_img16.module_1"), is_news=True)
+            metrics.on_log(Log("l1.finished", run=run, stream="dp_ph256.module_1"), is_news=True)
+        for lag, product in ((metrics._to_l0, "img16"), (metrics._to_l1, "ph256")):
+            (sample,) = [s for s in lag.labels(product)._samples() if s.name == "_sum"]
+            assert 45 <= sample.value < 60
+    finally:
+        metrics.close()
+
+
+def test_commits_are_counted_by_product(port):
+    """Frames and bytes of each commit; the lag of the last that has one."""
+    metrics = Metrics(port, "1.0", {})
+    try:
+        for lag_s in (3.0, None):
+            fields = {"n_new_frames": 7, "n_bytes": 10, "lag_s": lag_s}
+            log = Log("stream.committed", run="a", stream="dp_img16.module_1", fields=fields)
+            metrics.on_log(log, is_news=True)
+        assert metrics._frames.labels("img16")._value.get() == 14
+        assert metrics._bytes.labels("img16")._value.get() == 20
+        assert metrics._lag._value.get() == 3.0
+        assert time.time() - metrics._last_commit._value.get() < 60
+    finally:
+        metrics.close()

@@ -813,6 +813,23 @@ def test_a_new_l1_store_has_its_quicklook_drawn() -> None:
         assert (MakeQuicklook(RUN, IMG) in out) == is_changed
 
 
+def test_l1_jobs_take_only_places_that_no_l0_job_needs() -> None:
+    """One at a time while L0 jobs run; up to `max_streams` once there are none."""
+    others = [f"dp_img16.module_{number}" for number in (2, 3, 4)]
+    driver = Driver()
+    driver.listed(*(stream(key) for key in (IMG, PH, *others)))
+    made = [i.target.stream for i in driver.ingested(IMG) if isinstance(i, StartL1)]
+    assert made == [IMG]
+    out = driver.ingested(PH)
+    assert len(driver.state.job_queue.running) == 3
+    assert not any(isinstance(i, StartL1) for i in out)
+    for key in others[:2]:
+        assert not any(isinstance(i, StartL1) for i in driver.ingested(key))
+    # No L0 job is left: its place goes to the second L1 job.
+    out = driver.ingested(others[2])
+    assert [i.target.stream for i in out if isinstance(i, StartL1)] == [PH]
+
+
 def test_stopping_asks_the_jobs_and_exits_after_the_last() -> None:
     """Nothing new starts; the exit comes with the end of the last job."""
     driver = Driver()

@@ -20,7 +20,7 @@ from panoseti_zarr.daemon.state.events import (
     StoreComparison,
 )
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
-from panoseti_zarr.daemon.state.records import StreamStatus, VerifyStatus
+from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus, VerifyStatus
 from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.document import (
     MAX_SETTLED_STREAMS,
@@ -135,6 +135,19 @@ def test_the_state_in_words_says_what_is_done():
     state = at_work(StreamStatus.DONE)
     state.runs[RUN].completed_s = 0.0
     assert summarize(document(state)) == "idle; 1 run done"
+
+
+def test_the_state_in_words_says_what_is_recorded():
+    """The run that is followed and its streams; not that the service is idle meanwhile."""
+    state = at_work(StreamStatus.OPEN, StreamStatus.FOLLOWING)
+    state.runs[RUN].settle()
+    recorded = "recording obs_Lick.start_2024-07-25T04:34:06Z.runt…, 2 streams"
+    assert summarize(document(state)) == recorded
+    state.runs["b.pffd"] = Run("b.pffd", "/data", (1, 0, "b.pffd"))
+    state.runs["b.pffd"].streams["dp_img16.module_1"] = Stream("dp_img16.module_1")
+    words = summarize(document(state))
+    assert words.startswith(f"{recorded}; ")
+    assert "of 1 run queued" in words
 
 
 def test_the_state_in_words_names_what_is_wrong_first():
