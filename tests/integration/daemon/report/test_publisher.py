@@ -105,7 +105,7 @@ def test_a_write_that_does_not_end_is_none(publisher, listener, tmp_path, monkey
 
 def test_what_could_not_be_written_is_written_again(publisher, listener, tmp_path, monkeypatch):
     """The ledger, request files and the status file, once the disk takes them; without news."""
-    soon = Backoff(first_s=0.01, most_s=0.01)
+    soon = Backoff(first_s=0.01, most_s=0.02)
     monkeypatch.setattr(publisher_module, "FAILURES", soon)
     request = tmp_path / "1.json"
     request.touch()
@@ -115,9 +115,12 @@ def test_what_could_not_be_written_is_written_again(publisher, listener, tmp_pat
         broken.setattr(publisher_module, "write_status_file", _fail)
         publisher.save("a.pffd")
         publisher.ledger.delete_when_saved(request)
-        wait_until(lambda: turn(publisher, listener) and len(logs) >= 4)
+        assert publisher._n_failures == 0
+        wait_until(lambda: turn(publisher, listener) and publisher._n_failures)
+        assert publisher._pause_s == soon.delay_s(1)
+        wait_until(lambda: turn(publisher, listener) and publisher._n_failures >= 2)
+        assert publisher._pause_s == soon.delay_s(2)
     assert {line["event"] for line in logs} == {"ledger.failed", "status.failed"}
-    assert publisher._n_failures >= 1
     assert request.exists()
     wait_until(lambda: turn(publisher, listener) and not request.exists())
     assert [run.name for run in publisher.ledger._ledger.load(0)] == ["a.pffd"]
