@@ -126,6 +126,8 @@ def _apply_to_done(stream: Stream, seen: ScannedStream, *, is_changed: bool) -> 
         is_changed and seen.store is not StoreComparison.SAME
     ):
         return True
+    # A retry may have asked for what the store shows to be done.
+    stream.is_closed = stream.is_closed or seen.store is StoreComparison.SAME
     is_done = seen.has_l1 and not stream.refresh_l1
     stream.status = StreamStatus.DONE if is_done else StreamStatus.L1_QUEUED
     return False

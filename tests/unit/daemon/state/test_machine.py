@@ -830,6 +830,21 @@ def test_l1_jobs_take_only_places_that_no_l0_job_needs() -> None:
     assert [i.target.stream for i in out if isinstance(i, StartL1)] == [PH]
 
 
+def test_a_stream_that_was_retried_and_removed_is_closed_once_it_is_back() -> None:
+    """Its store shows that it is: else it would never be verified."""
+    driver = Driver()
+    driver.listed(stream())
+    driver.ingested()
+    driver.l1_made(outcome=Outcome.FAILED)
+    driver.send(RetryRequested, run=RUN)
+    driver.root(entry("other.pffd"))
+    assert driver.status() is StreamStatus.REMOVED
+    driver.root(entry("other.pffd"), entry())
+    driver.listed(stream(store=StoreComparison.SAME, has_l1=True))
+    known = driver.state.runs[RUN].streams[IMG]
+    assert (known.status, known.is_closed) == (StreamStatus.DONE, True)
+
+
 def test_stopping_asks_the_jobs_and_exits_after_the_last() -> None:
     """Nothing new starts; the exit comes with the end of the last job."""
     driver = Driver()
