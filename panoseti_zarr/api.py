@@ -19,7 +19,7 @@ from panoseti_zarr.io.fs.durable import ensure_directory
 from panoseti_zarr.io.l0.metadata import read_state
 from panoseti_zarr.io.pff.listing import RunListing, describe_refused, list_run
 from panoseti_zarr.io.pff.run_config import read_run_config
-from panoseti_zarr.io.pff.summary import StreamSummary, describe_stream
+from panoseti_zarr.io.pff.stream_summary import StreamSummary, describe_stream
 from panoseti_zarr.io.verify import VerifyReport, verify_store
 from panoseti_zarr.model import StreamKey
 from panoseti_zarr.pipeline.convert import StreamOutcome, convert_run

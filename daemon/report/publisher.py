@@ -22,7 +22,7 @@ from panoseti_zarr.core.backoff import Backoff
 from panoseti_zarr.daemon.jobs.context import Post
 from panoseti_zarr.daemon.log import get_logger
 from panoseti_zarr.daemon.report.ledger_writer import LedgerBatch, LedgerWriter
-from panoseti_zarr.daemon.report.progress import Progress
+from panoseti_zarr.daemon.report.run_progress import Progress
 from panoseti_zarr.daemon.report.systemd import SystemdNotifier, SystemdSink
 from panoseti_zarr.daemon.serial_threads import SerialThreads
 from panoseti_zarr.daemon.state.events import Tick

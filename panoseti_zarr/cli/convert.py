@@ -15,7 +15,7 @@ from panoseti_zarr.cli.console import (
     note_event,
     read_config,
 )
-from panoseti_zarr.cli.progress import progress_bars
+from panoseti_zarr.cli.progress_bars import progress_bars
 from panoseti_zarr.core.text import count, format_size
 
 if TYPE_CHECKING:

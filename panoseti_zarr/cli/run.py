@@ -17,7 +17,7 @@ from panoseti_zarr.cli.console import (
     read_config,
 )
 from panoseti_zarr.cli.convert import convert_with_progress, exit_code
-from panoseti_zarr.cli.progress import progress_bars
+from panoseti_zarr.cli.progress_bars import progress_bars
 from panoseti_zarr.core.text import count, format_size
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from panoseti_zarr.cli.progress import progress_bars
+from panoseti_zarr.cli.progress_bars import progress_bars
 
 if TYPE_CHECKING:
     from panoseti_zarr.io.simulate import Recording, RunPlan

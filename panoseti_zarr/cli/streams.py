@@ -11,7 +11,7 @@ from panoseti_zarr.cli.console import echo_json, format_table, note
 from panoseti_zarr.core.text import count, format_size
 
 if TYPE_CHECKING:
-    from panoseti_zarr.io.pff.summary import StreamSummary
+    from panoseti_zarr.io.pff.stream_summary import StreamSummary
 
 
 def streams(
@@ -24,7 +24,7 @@ def streams(
     """
     from panoseti_zarr.errors import InputError
     from panoseti_zarr.io.pff.listing import describe_refused, list_run
-    from panoseti_zarr.io.pff.summary import describe_stream
+    from panoseti_zarr.io.pff.stream_summary import describe_stream
     from panoseti_zarr.pipeline.convert import NO_FRAMES
 
     listing = list_run(obs)

@@ -26,13 +26,13 @@ def main() -> None:
     import dask
 
     from panoseti_zarr.cli.app import main as run_command
-    from panoseti_zarr.cluster.dask_backend import settings as dask_settings
+    from panoseti_zarr.cluster.dask_backend import dask_config
     from panoseti_zarr.daemon.state.job_queue import JobQueue
 
     kind = sys.argv.pop(1)
     if kind == "messages":
         name = "distributed.admin.low-level-log-length"
-        dask.config.set({name: 50 * dask_settings.DASK_SETTINGS[name]})
+        dask.config.set({name: 50 * dask_config.DASK_SETTINGS[name]})
     end = JobQueue._end
 
     def leaking_end(self, event):

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from distributed import Client, Security
 
+from panoseti_zarr.cluster.dask_backend.dask_config import DASK_SETTINGS
 from panoseti_zarr.cluster.dask_backend.internals import scheduler_connection
 from panoseti_zarr.cluster.dask_backend.pending import CLIENT_LOST, PendingTasks, Task
-from panoseti_zarr.cluster.dask_backend.settings import DASK_SETTINGS
 from panoseti_zarr.cluster.executor import ClusterEvent, Executor, P, T, Tell, tell_nobody
 from panoseti_zarr.core.backoff import Backoff
 from panoseti_zarr.errors import ConfigError, TransientIOError

@@ -12,7 +12,7 @@ from distributed import LocalCluster
 
 from panoseti_zarr.cluster.dask_backend.client import Contact, DaskExecutor
 from panoseti_zarr.cluster.executor import Tell, tell_nobody
-from panoseti_zarr.cluster.scratch import scratch_directory
+from panoseti_zarr.cluster.temporary import scratch_directory
 from panoseti_zarr.config import LocalClusterConfig, capped
 from panoseti_zarr.errors import TransientIOError
 

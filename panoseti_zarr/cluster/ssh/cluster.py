@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from panoseti_zarr.cluster.dask_backend.client import Contact
-from panoseti_zarr.cluster.dask_backend.settings import DASK_SETTINGS
+from panoseti_zarr.cluster.dask_backend.dask_config import DASK_SETTINGS
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
 from panoseti_zarr.cluster.shared_paths import SharedPaths, write_probe_files
 from panoseti_zarr.cluster.ssh.host_process import HostProcess, Started

@@ -22,9 +22,9 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from panoseti_zarr.cluster.scratch import scratch_directory
 from panoseti_zarr.cluster.shared_paths import PathProbe, differences
 from panoseti_zarr.cluster.ssh.protocol import GRACE_S, SILENCE_S, StartRequest, versions
+from panoseti_zarr.cluster.temporary import scratch_directory
 from panoseti_zarr.config import capped
 from panoseti_zarr.errors import one_line
 

@@ -11,7 +11,7 @@ from panoseti_zarr.cli.app import COMMANDS, app
 from panoseti_zarr.cli.console import make_output_directory
 from panoseti_zarr.errors import InputError
 from panoseti_zarr.io.pff.listing import list_run
-from panoseti_zarr.io.pff.summary import describe_stream
+from panoseti_zarr.io.pff.stream_summary import describe_stream
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
 
 

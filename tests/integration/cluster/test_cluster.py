@@ -19,7 +19,7 @@ from panoseti_zarr.cluster.dask_backend.scheduler_file import (
     read_scheduler_file,
     write_scheduler_file,
 )
-from panoseti_zarr.cluster.scratch import PREFIX, scratch_directory
+from panoseti_zarr.cluster.temporary import PREFIX, scratch_directory
 from panoseti_zarr.config import Config
 from panoseti_zarr.errors import ConfigError, CorruptDataError, TransientIOError
 from panoseti_zarr.io.pff.listing import list_run

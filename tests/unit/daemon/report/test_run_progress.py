@@ -1,6 +1,6 @@
 """How far a run is, told now and then."""
 
-from panoseti_zarr.daemon.report.progress import Progress
+from panoseti_zarr.daemon.report.run_progress import Progress
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus
 
 MB = 10**6
