@@ -1,4 +1,4 @@
-"""What a start of the service would do with the runs that are there, without doing any of it.
+"""A dry run of the service: what a start would do with the runs that exist.
 
 The service's own looks and its own state machine, on an empty ledger and without a cluster: runs
 are looked at twice, ``settle_s`` apart, as the service does.

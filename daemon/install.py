@@ -1,4 +1,4 @@
-"""Put the service in place on a server, and take it away again.
+"""Installation of the service on a server, and its removal.
 
 The program itself is there already, in a virtual environment outside ``/home`` and ``/root``.
 What is added is the unit with a drop-in of the directories that the configuration names, a link

@@ -1,4 +1,4 @@
-"""Errors, grouped by what whoever catches them will do.
+"""Errors, grouped by what their handler has to do.
 
 Every error has a ``code``, which says what an operator can do about it, and carries where it
 happened (``path``, ``byte_offset``, ``frame_index``). It survives pickling, because cluster workers

@@ -1,4 +1,4 @@
-"""The words of the field: products, streams, files, quality bits and the arrays of a store.
+"""The field's terms: products, streams, files, quality bits and the arrays of a store.
 
 Plain immutable data, no behaviour beyond naming. Sources of the numbers: the PFF format of the
 PANOSETI data acquisition (DAQ) software; quabo placement: its image assembly, clockwise from

@@ -1,4 +1,4 @@
-"""What all jobs share: their context, and what an error means for a job."""
+"""The context that all jobs share, and the classification of their errors."""
 
 from __future__ import annotations
 

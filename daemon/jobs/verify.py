@@ -1,4 +1,4 @@
-"""The comparison of an L0 store with its frame files, run to its end in a thread.
+"""Comparison of an L0 store with its frame files, in a thread of its own.
 
 Its chunks are tasks on the executor, on at most half of its slots, so that a job that starts
 finds one free; while jobs run no further chunk is begun.

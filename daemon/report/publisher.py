@@ -1,4 +1,4 @@
-"""Publishes how the service is: to the ledger, status file, systemd, metrics and status page.
+"""Publishes the service's state: ledger, status file, systemd, metrics and status page.
 
 Files are written in a thread of their own, one write at a time: a slow disk delays what is
 written, not the loop.

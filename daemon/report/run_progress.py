@@ -1,4 +1,4 @@
-"""How far the runs under way are, as lines of the log. Pure.
+"""The progress of the runs under way, as lines of the log. Pure.
 
 A run that takes hours says now and then what is done, at which rate, and what is left.
 """

@@ -1,4 +1,4 @@
-"""Which runs there are, and which of them to look at when. Pure.
+"""Discovery of runs, and the schedule of their scans. Pure.
 
 A rescan of a root tells of its runs. A run that waits to be finished is looked at with every
 rescan, when a watch notices something, and when waiting alone may make it finished. A complete

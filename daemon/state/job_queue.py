@@ -1,4 +1,4 @@
-"""The queue: which job starts next, and what the end of a job means for its stream. Pure.
+"""The job queue: which job starts next, and the effect of its end on the stream. Pure.
 
 A stream has one job at a time: its L0 job, then, once the store is closed, its L1 job. Jobs
 start with the oldest run, streams in the order of their listing.

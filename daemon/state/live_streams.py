@@ -1,4 +1,4 @@
-"""Streams that are appended while they are recorded: when the next round of each is due. Pure.
+"""Streams that are appended while they are recorded: when each append is due. Pure.
 
 A stream opens with the first bytes of its files. A round appends what it has: at once where a
 chunk has filled or another file can be read; at the latest ``tail_flush_s`` after the last tail

@@ -1,4 +1,4 @@
-"""Are the data roots and the output directories what they were? Pure rules.
+"""Rules that detect unmounted or replaced file systems. Pure.
 
 A file system that is not mounted must not look like one from which everything was deleted, and
 nothing may be written into the bare directory that it is mounted on.

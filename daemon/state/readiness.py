@@ -1,4 +1,4 @@
-"""When is a run finished? Pure: looks at file identities go in, a verdict and its reason out.
+"""The decision whether a run is finished: file identities in, verdict and reason out. Pure.
 
 A finished marker is necessary but not sufficient, because the copy that wrote it can have failed
 or still be under way; file times prove nothing, for ``rsync -t`` keeps old ones. So a run is

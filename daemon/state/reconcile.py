@@ -1,4 +1,4 @@
-"""What the listing of a finished run means for each of its streams. Pure."""
+"""The effect of a finished run's listing on each of its streams. Pure."""
 
 from __future__ import annotations
 

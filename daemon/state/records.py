@@ -1,4 +1,4 @@
-"""What the state machine remembers of roots, runs and streams. Plain data."""
+"""The state machine's records of roots, runs and streams. Plain data."""
 
 from __future__ import annotations
 

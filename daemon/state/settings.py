@@ -1,4 +1,4 @@
-"""What the state machine needs of the configuration. Plain data."""
+"""The part of the configuration that the state machine needs. Plain data."""
 
 from __future__ import annotations
 

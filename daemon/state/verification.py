@@ -1,4 +1,4 @@
-"""Which closed store is compared with its frame files, and when. Pure.
+"""The queue of closed stores to compare with their frame files. Pure.
 
 One at a time, and only while no stream is being converted: a comparison that is under way is
 held when a job starts. What waits needs no list of its own: it is every closed stream that is

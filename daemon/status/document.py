@@ -1,4 +1,4 @@
-"""The status document: its models, and how it is made from the state machine's records.
+"""The status document: its models, and its making from the state machine's records.
 
 ``status.json`` and ``panoseti-zarr status --json`` are this document. docs/logs.md and
 docs/status.schema.json are generated from the models.

@@ -1,4 +1,4 @@
-"""What outlives the service: a small SQLite file beside the stores. It may be deleted.
+"""The service's memory between starts: a small SQLite file that may be deleted.
 
 It saves looking into every store at each start, and remembers what the stores cannot tell: what
 is in quarantine and why, and what was removed.

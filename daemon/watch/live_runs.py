@@ -1,4 +1,4 @@
-"""Runs that are being recorded: where their frame files lie, and what was seen of these."""
+"""Runs that are being recorded: their directories, and what this process saw of them."""
 
 from __future__ import annotations
 

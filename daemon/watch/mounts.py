@@ -1,4 +1,4 @@
-"""On which file system a path lies: tells a bare mount point from what belongs there."""
+"""The file system of a path: it tells a bare mount point from a mounted one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look at the output directories: are they there, and can they be written to."""
+"""Check of the output directories: whether they exist and can be written to."""
 
 from __future__ import annotations
 

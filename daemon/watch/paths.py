@@ -1,4 +1,4 @@
-"""What may be followed below a data root, and why a directory cannot be read."""
+"""Checks of paths below a data root, and reasons why a directory cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List a data root: which runs there are."""
+"""Scan of a data root: its run directories."""
 
 from __future__ import annotations
 

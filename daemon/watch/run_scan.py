@@ -1,4 +1,4 @@
-"""Look at a run: its files, how far they have come, and how its streams' stores stand."""
+"""Scan of a run: its files, their progress, and the state of its stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notice changes between rescans: hints, on which nothing depends.
+"""Change notices between rescans: hints, on which nothing depends.
 
 A root is watched for its children, a run that is not done for its files, neither below that.
 Where inotify does not see what other machines do (network file systems), directories are polled.

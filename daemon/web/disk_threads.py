@@ -1,4 +1,4 @@
-"""Disk calls from an event loop that must not wait for a disk."""
+"""Disk access for an event loop that must not wait for a disk."""
 
 from __future__ import annotations
 

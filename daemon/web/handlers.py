@@ -1,4 +1,4 @@
-"""What the status page's server answers: the page's files, its events, quick-look images."""
+"""The HTTP handlers of the status page: its files, its events, and quick-look images."""
 
 from __future__ import annotations
 

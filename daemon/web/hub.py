@@ -1,4 +1,4 @@
-"""What the handlers of the status page's server share; lives in the server's thread."""
+"""The clients of the status page and its current content; lives in the server's thread."""
 
 from __future__ import annotations
 

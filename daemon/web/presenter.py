@@ -1,4 +1,4 @@
-"""What the page shows of a status document. Pure."""
+"""The presentation of a status document on the page. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quick-look images: which there are, and their bytes."""
+"""The quick-look images in a directory, and their bytes."""
 
 from __future__ import annotations
 

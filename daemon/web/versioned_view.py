@@ -1,4 +1,4 @@
-"""What the page shows, and since which version each part of it is so. Pure.
+"""The page's content, each part with the version in which it changed last. Pure.
 
 A reader that knows a version gets what changed since, so that with thousands of runs a commit
 costs one run's line, not the whole document.

@@ -1,4 +1,4 @@
-"""The one interface behind which all clusters look alike."""
+"""The interface that all clusters share."""
 
 from __future__ import annotations
 

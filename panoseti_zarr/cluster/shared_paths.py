@@ -1,4 +1,4 @@
-"""Whether a host sees the directories that tasks read and write as this process does."""
+"""Checks that a host sees the directories of the tasks as this process does."""
 
 from __future__ import annotations
 

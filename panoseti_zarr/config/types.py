@@ -1,4 +1,4 @@
-"""The checked types that the configuration's models are made of.
+"""The checked types of the configuration's models.
 
 A validator here raises ``ValueError`` with a phrase that goes after the key's name.
 """

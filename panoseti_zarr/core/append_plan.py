@@ -1,4 +1,4 @@
-"""Plan an append: what may follow what is committed, and in which chunks. Pure functions.
+"""The plan of an append: which frames may follow, and in which chunks. Pure functions.
 
 A stream's frames are those of its files, in the order of their seqnos. A store takes them in
 whole chunks; the last, partial one is written when the stream closes and replaced when the

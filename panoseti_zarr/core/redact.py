@@ -1,4 +1,4 @@
-"""Take user names and passwords out of what is published: stores, logs, the status."""
+"""Removal of user names and passwords from what is published: stores, logs, the status."""
 
 from __future__ import annotations
 

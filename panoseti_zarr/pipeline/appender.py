@@ -1,4 +1,4 @@
-"""The steps that every append is made of: hold the files against the store, plan, stage, commit.
+"""The steps of every append: compare files and store, plan, stage, commit.
 
 The coordinator's part: nobody else commits. Whatever stops it, the next append goes on from the
 last commit.

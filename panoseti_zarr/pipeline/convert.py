@@ -1,4 +1,4 @@
-"""Convert a whole run: its streams at once, each to its own L0 store."""
+"""Converts a whole run: its streams at once, each to its own L0 store."""
 
 from __future__ import annotations
 

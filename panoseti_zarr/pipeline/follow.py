@@ -1,4 +1,4 @@
-"""Append what a stream has so far to its L0 store while it is recorded, and leave it open.
+"""Appends what a stream has so far to its L0 store while it is recorded.
 
 One round of it: measure what can be read for certain, then append as an ingest does. Rounds come
 one after another, some for whole chunks alone, some for the tail too, until the run is finished

@@ -1,4 +1,4 @@
-"""Append everything that a stream has to its L0 store, and close it.
+"""Appends everything that a stream has to its L0 store, and closes it.
 
 The way of a stream: measure its files, hold them against what is committed, plan chunks, let the
 executor stage them, commit them in order, close. Whatever stops it, the next call goes on from

@@ -1,4 +1,4 @@
-"""Make the L1 store of a closed L0 store: the coordinator of the baseline subtraction.
+"""Makes the L1 store of a closed L0 store: the coordinator of the baseline subtraction.
 
 Two passes of tasks over the chunks: statistics, which are put together into the baseline, then the
 subtraction. The store is built beside its place and appears there whole.

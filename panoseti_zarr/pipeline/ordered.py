@@ -1,4 +1,4 @@
-"""Run many tasks with few under way, and take their results in order."""
+"""Runs many tasks with few under way, and takes their results in order."""
 
 from __future__ import annotations
 

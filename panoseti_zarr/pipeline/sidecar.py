@@ -1,4 +1,4 @@
-"""What a run has beside its frames, made to lie beside its L1 stores.
+"""Sidecar files of a run: its housekeeping table, and copies of its JSON files and logs.
 
 ``{run}.hk.parquet``, its housekeeping as a table, and ``{run}.files/``, its JSON and logs without
 passwords. The manifest in the latter is written last and says what both were made from, so that

@@ -1,4 +1,4 @@
-"""Make the picture of a stream, from its stores to the PNG file."""
+"""Makes a stream's quick-look, from its stores to the PNG file."""
 
 from __future__ import annotations
 

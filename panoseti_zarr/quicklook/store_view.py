@@ -1,4 +1,4 @@
-"""Read parts of the arrays of a store, at the commit at which it was opened."""
+"""Reads parts of the arrays of a store, at the commit at which it was opened."""
 
 from __future__ import annotations
 

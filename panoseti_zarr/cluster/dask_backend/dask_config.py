@@ -1,4 +1,4 @@
-"""How Dask is set, on this machine and on every host: here and nowhere else."""
+"""Dask's settings, on this machine and on every host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of distributed is used that it does not document. A test fails where one of them goes.
+"""Undocumented parts of distributed that are used here. A test fails if one of them goes.
 
 ``ProcessInterface``: the class that `SpecCluster` starts schedulers and workers with.
 ``SpansSchedulerExtension``: the scheduler's memory of every task.

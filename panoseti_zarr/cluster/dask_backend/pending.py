@@ -1,4 +1,4 @@
-"""Tasks that have no result yet, kept so that another scheduler can be given them again."""
+"""Tasks without a result, kept so that another scheduler can run them again."""
 
 from __future__ import annotations
 

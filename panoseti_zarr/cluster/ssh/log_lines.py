@@ -1,4 +1,4 @@
-"""What the processes on a host write, as lines for our log: cut, and never a flood."""
+"""The output of the processes on a host, as lines of our log: cut, and never a flood."""
 
 from __future__ import annotations
 

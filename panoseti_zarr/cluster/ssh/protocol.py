@@ -1,4 +1,4 @@
-"""What the two ends of an SSH connection say to each other: lines of JSON.
+"""The protocol between the two ends of an SSH connection: lines of JSON.
 
 The host says its versions, takes one order, and says its result; from then on each side
 gives a sign of life every `BEAT_S`. A host that hears nothing for `SILENCE_S` ends what it runs.

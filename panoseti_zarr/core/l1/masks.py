@@ -1,4 +1,4 @@
-"""Which pixels of a frame hold a measurement, and which board they come from.
+"""The pixels of a frame that hold a measurement, and the board of each.
 
 Masked is what no board measured, or what cannot be trusted: a frame whose header could not be
 read, the quarter of a quabo that sent nothing, and for pulse height a frame without a time. A

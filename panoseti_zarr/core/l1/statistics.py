@@ -1,4 +1,4 @@
-"""Statistics of frames: what a baseline is made of. Definitions: docs/l1.md.
+"""Statistics of frames, from which a baseline is made. Definitions: docs/l1.md.
 
 A *row* of a baseline is what one window (of one board) shares: ``window * n_boards + board``.
 Frames are arrays of shape (n_frames, n_pixels), their pixels row by row. A window that goes beyond

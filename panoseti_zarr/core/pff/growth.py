@@ -1,4 +1,4 @@
-"""How far a recording can be read while it is written. Pure functions.
+"""The readable part of a recording while it is written. Pure functions.
 
 A file grows at its end alone, in steps that know nothing of frames: the last frame may be half
 there, and behind it may lie space that was reserved and holds zeros. So while a file may grow, a

@@ -1,4 +1,4 @@
-"""What ``hk.pff`` says: one JSON object a line, of one board or more, with its fields as text.
+"""The records of ``hk.pff``: one JSON object a line, of one board or more.
 
 Boards and fields differ from run to run and change within one, so the columns of a table come
 from the records themselves. Source: the head node's housekeeping recorder, and real runs.

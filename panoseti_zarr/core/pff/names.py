@@ -1,4 +1,4 @@
-"""What the names of runs and frame files tell. A name is ``key_value`` parts joined by dots."""
+"""The names of runs and frame files: ``key_value`` parts joined by dots."""
 
 from __future__ import annotations
 

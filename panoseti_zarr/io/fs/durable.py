@@ -1,4 +1,4 @@
-"""Writes that are on the disk when the call returns, and the directory work around them."""
+"""Durable writes: they are on the disk when the call returns."""
 
 from __future__ import annotations
 

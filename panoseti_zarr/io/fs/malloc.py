@@ -1,4 +1,4 @@
-"""Let the C library keep the memory of one chunk for the next."""
+"""Settings of the C library that keep the memory of one chunk for the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory that is used again, chunk after chunk.
+"""Memory that is reused for chunk after chunk.
 
 The first touch of fresh memory costs as much as the work on it.
 """

@@ -1,4 +1,4 @@
-"""What an L0 store says of itself: its documents as written, its state as read back."""
+"""The documents of an L0 store as written, and its state as read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write an L0 store: one writer, and commits that are whole or not at all.
+"""The writer of an L0 store: one at a time, with commits that are whole or not at all.
 
 What readers see is the committed count in the root ``zarr.json``. A commit renames staged chunks
 into the store, then rewrites the arrays' documents, the root's last, each step durable before

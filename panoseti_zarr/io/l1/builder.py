@@ -1,4 +1,4 @@
-"""Build an L1 store beside its place, and let it appear there whole.
+"""Builds an L1 store beside its place, and moves it there whole.
 
 The coordinator alone writes in the new store, ``L1_DIR/.{name}.new``; tasks stage what they make in
 ``L1_DIR/.{name}.staging``, each execution in a folder of its own, so one that ends late harms

@@ -1,4 +1,4 @@
-"""What the tasks of one L1 store share: what is to be done, and how its frames are read."""
+"""The parameters that the tasks of one L1 store share, and their reading of its frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an L1 store says of itself: its documents and attributes."""
+"""The documents and attributes of an L1 store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the frames of a chunk plan and decode them into the arrays of a store, piece by piece."""
+"""Reads the frames of a chunk plan and decodes them into the arrays of a store."""
 
 from __future__ import annotations
 

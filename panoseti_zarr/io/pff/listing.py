@@ -1,4 +1,4 @@
-"""List run directories: which frame files there are, and what identifies each."""
+"""Lists run directories: their frame files, and the identity of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's configuration files as they may be published: without any password."""
+"""A run's configuration files without their passwords, as they may be published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read frame files: how they are laid out, and whether they still are what was listed."""
+"""Reads frame files: their layout, and whether they still are what was listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe the streams of a run without converting them."""
+"""Describes the streams of a run without converting them."""
 
 from __future__ import annotations
 

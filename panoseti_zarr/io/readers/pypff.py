@@ -1,4 +1,4 @@
-"""A store by the names that readers of ``pypff.zarr`` know.
+"""A store under the names that readers of ``pypff.zarr`` know.
 
 Those names, and the attributes, are those of pypff 1.0 (``panoseti_pff_zarr_version`` 1.1); none
 of its code is used. Needs xarray: ``pip install 'panoseti-zarr[read]'``.

@@ -1,4 +1,4 @@
-"""The root document of a store of ours, be it L0 or L1."""
+"""The root document of an L0 or L1 store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong in real runs, to be asked for in simulated ones.
+"""Defects of real runs, for simulated ones.
 
 A defect alters numbers and pixels before they are printed (`ValueDefect`), bytes of printed
 frames (`ByteDefect`), or files when they are complete (`FileDefect`). Frames are addressed by

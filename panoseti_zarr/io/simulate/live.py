@@ -1,4 +1,4 @@
-"""Record a simulated run in real time, as the DAQ does.
+"""Records a simulated run in real time, as the DAQ does.
 
 Frames have the times at which they are due, and none is written before. A recorder that comes
 late writes all that is due by then: nothing is dropped, and no time is shifted.

@@ -1,4 +1,4 @@
-"""What a simulated run shall be: its streams, names, files and defects."""
+"""The plan of a simulated run: its streams, names, files and defects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a store's directory, and reading its chunks. Part of `verify`.
+"""The files of a store's directory, and reading its chunks. Part of `verify`.
 
 Missing chunks are errors, never fill values, and TensorStore checks each chunk's crc32c.
 """

@@ -1,4 +1,4 @@
-"""Whether a store's root attributes say what an L0 store's must. Part of `verify`."""
+"""Checks of an L0 store's root attributes. Part of `verify`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a store's arrays and groups are an L0 store's, and the consolidated metadata theirs.
+"""Checks of a store's arrays, groups and consolidated metadata. Part of `verify`.
 
 Part of `verify`.
 """

@@ -1,4 +1,4 @@
-"""What a verification finds: one difference at most, and the report around it."""
+"""The result of a verification: at most one difference, and the report around it."""
 
 from __future__ import annotations
 

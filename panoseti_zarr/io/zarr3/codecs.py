@@ -1,4 +1,4 @@
-"""Encode and decode pieces of arrays: the codecs that stand in an array's ``zarr.json``.
+"""Encodes and decodes chunks with the codecs of an array's ``zarr.json``.
 
 A piece is a stored chunk, or an inner chunk of one. The codecs themselves are those of numcodecs
 and google-crc32c, which zarr-python uses too.

@@ -1,4 +1,4 @@
-"""Write and read stored chunks piece by piece, so that no whole chunk need be in memory.
+"""Writes and reads stored chunks in parts, so that no whole chunk need be in memory.
 
 A chunk with inner chunks (Zarr's ``sharding_indexed``, index at the end) is their encoded bytes
 one after another, then for each its offset and length (uint64, little-endian; all bits set for a

@@ -1,4 +1,4 @@
-"""Look at a stream of images."""
+"""Summary of a stream of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look at a stream of pulse height."""
+"""Summary of a stream of pulse height."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Go through a stream in order, and read what a look at it needs."""
+"""One pass over a stream, in order, that reads what a summary needs."""
 
 from __future__ import annotations
 

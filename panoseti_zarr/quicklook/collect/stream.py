@@ -1,4 +1,4 @@
-"""Look at a stream, in parts where it is long: what is to be drawn of it, as arrays."""
+"""Summary of a stream, from parts of it where it is long: the arrays to be drawn."""
 
 from __future__ import annotations
 

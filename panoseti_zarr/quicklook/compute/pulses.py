@@ -1,4 +1,4 @@
-"""Hits and spectrum of pulse height, and how boards lie in a module. Pure."""
+"""Hits and spectrum of pulse height, and the place of each board in a module. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parts of a long stream are looked at: spread evenly over it. Pure."""
+"""A sample of a long stream, spread evenly over it. Pure."""
 
 from __future__ import annotations
 

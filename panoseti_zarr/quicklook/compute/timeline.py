@@ -1,4 +1,4 @@
-"""When a stream's frames came, and how good they are, in equal parts of its time. Pure."""
+"""The times and the quality of a stream's frames, in equal parts of its duration. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw what was found of a stream."""
+"""The pages of a stream's quick-look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every quick-look picture has: its title, and the strip of quality over time."""
+"""The title of a quick-look, and its strip of quality over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How quick-look pictures look: fonts, colours, axes of time, maps with a scale."""
+"""The style of quick-looks: fonts, colours, axes of time, maps with a scale."""
 
 from __future__ import annotations
 
