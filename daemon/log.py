@@ -1,7 +1,7 @@
 """The service's log: one line an event, JSON unless stdout is a terminal, never a secret.
 
 structlog and the standard library's loggers (of Dask, watchdog and Python's warnings) come out
-in the same form, and so do errors that nobody caught. Where stdout is the journal, each line
+in the same form, and so do uncaught errors. Where stdout is the journal, each line
 begins with its priority, ``<N>``, as sd-daemon(3) describes.
 """
 
@@ -30,7 +30,7 @@ _SECRET = re.compile(
     r"""(?i)((?:passw(?:or)?d|passphrase|secret|token)["']?\s*[=:]\s*)("[^"]*"|'[^']*'|\S+)"""
 )
 
-_told: weakref.WeakSet[Exception] = weakref.WeakSet()
+_logged: weakref.WeakSet[Exception] = weakref.WeakSet()
 
 # Names and lines of code, never the values of variables: those may be secret.
 _tracebacks = structlog.processors.ExceptionRenderer(
@@ -39,7 +39,7 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 
 
 def configure(level: str, style: str) -> None:
-    """Let everything that logs come out on stdout, one line an event.
+    """Write everything that is logged to stdout, one line an event.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def configure(level: str, style: str) -> None:
     logging.basicConfig(handlers=[make_handler(style)], level=logging.WARNING, force=True)
     set_level(level)
     logging.captureWarnings(capture=True)
-    _catch_what_nobody_caught()
+    _install_exception_hooks()
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -77,14 +77,11 @@ def get_logger() -> structlog.stdlib.BoundLogger:
 
 
 def failed(error: Exception) -> None:
-    """Say that an error ends the service, or its start; of each error once.
-
-    Only of an error that was not foreseen the traceback is told.
-    """
+    """Log a fatal error, once. Include the traceback only if it was unexpected."""
     if not structlog.is_configured():
         configure("info", "auto")
-    if error not in _told:
-        _told.add(error)
+    if error not in _logged:
+        _logged.add(error)
         is_declared = isinstance(error, PanosetiZarrError)
         get_logger().critical(
             "service.failed",
@@ -119,7 +116,7 @@ def make_handler(style: str) -> logging.Handler:
         ],
     )
     handler = logging.StreamHandler(stream)
-    handler.addFilter(_is_worth_telling)
+    handler.addFilter(_should_log)
     handler.setFormatter(formatter)
     return handler
 
@@ -140,16 +137,16 @@ def is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-def take_over(*names: str) -> None:
-    """Let loggers that libraries have given handlers of their own write as all others do."""
+def adopt_loggers(*names: str) -> None:
+    """Remove the handlers that libraries gave their loggers, so that ours write their lines."""
     for name in names:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
 
 
-def _catch_what_nobody_caught() -> None:
-    """Log errors that would be printed: of threads, of the main thread, of destructors."""
+def _install_exception_hooks() -> None:
+    """Log uncaught errors of threads, of the main thread and of destructors."""
 
     def crashed(task: str, error: BaseException | None) -> None:
         if not isinstance(error, KeyboardInterrupt | SystemExit):
@@ -164,12 +161,12 @@ def _catch_what_nobody_caught() -> None:
 
 
 def _finish(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Put what every line has first, and take passwords out."""
+    """Put the common keys first, and remove passwords."""
     common = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    return published({**common, **event})
+    return redacted({**common, **event})
 
 
-def published(line: dict[str, Any]) -> dict[str, Any]:
+def redacted(line: dict[str, Any]) -> dict[str, Any]:
     """Return a line's keys without passwords, as they are written."""
     return {key: _without_secrets(value) for key, value in line.items()}
 
@@ -186,8 +183,8 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
-def _is_worth_telling(record: logging.LogRecord) -> bool:
-    """Whether a record is the service's own, or a library's warning: they set their own levels."""
+def _should_log(record: logging.LogRecord) -> bool:
+    """Whether a record is to be written: the service's own, or a library's warning."""
     return record.name == _OURS or record.levelno >= logging.WARNING
 
 

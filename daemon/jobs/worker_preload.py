@@ -11,4 +11,4 @@ def dask_setup(worker: object) -> None:
     """Configure the log of a worker's process; Dask calls it by this name."""
     log.configure("warning", "json")
     chatty = (name for name in logging.root.manager.loggerDict if name.startswith("distributed"))
-    log.take_over(*chatty, "tornado", "bokeh", "asyncio")
+    log.adopt_loggers(*chatty, "tornado", "bokeh", "asyncio")

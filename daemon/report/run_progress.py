@@ -23,7 +23,7 @@ class Progress:
 
     def __init__(self, every_s: float) -> None:
         self.every_s = every_s
-        self._told: dict[str, tuple[float, int]] = {}
+        self._reported: dict[str, tuple[float, int]] = {}
         """By run: when its last line was due (monotonic), and its committed bytes then."""
 
     def lines(self, runs: Iterable[Run], now_s: float) -> list[Log]:
@@ -38,16 +38,16 @@ class Progress:
         """
         if not self.every_s:
             return []
-        before, self._told = self._told, {}
+        before, self._reported = self._reported, {}
         lines = []
         for run in runs:
             n_bytes = sum(stream.n_bytes for stream in run.streams.values())
-            told_s, told_bytes = before.get(run.name, (now_s, n_bytes))
-            if now_s - told_s < self.every_s:
-                self._told[run.name] = (told_s, told_bytes)
+            reported_s, reported_bytes = before.get(run.name, (now_s, n_bytes))
+            if now_s - reported_s < self.every_s:
+                self._reported[run.name] = (reported_s, reported_bytes)
                 continue
-            self._told[run.name] = (now_s, n_bytes)
-            rate = max(0, n_bytes - told_bytes) / (now_s - told_s)
+            self._reported[run.name] = (now_s, n_bytes)
+            rate = max(0, n_bytes - reported_bytes) / (now_s - reported_s)
             lines.append(Log("run.progress", "info", run.name, None, _figures(run, n_bytes, rate)))
         return lines
 

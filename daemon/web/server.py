@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.web import Application
 
-from panoseti_zarr.daemon.log import published
+from panoseti_zarr.daemon.log import redacted
 from panoseti_zarr.daemon.status.document import StatusDocument
 from panoseti_zarr.daemon.web.handlers import AssetHandler, EventStreamHandler, ImageHandler
 from panoseti_zarr.daemon.web.hub import ClientHub
@@ -215,4 +215,4 @@ class _TakeLines(logging.Handler):
         }
         time_unix_s = int(record.created)
         level = record.levelname.lower()
-        self._page.said(published({**line, "level": level, "timestamp": time_unix_s}))
+        self._page.said(redacted({**line, "level": level, "timestamp": time_unix_s}))

@@ -82,7 +82,7 @@ class HostSupervisor:
         self._on_change = on_change
         self._until = until
         self._tell = tell
-        self._told = ""
+        self._last_reason = ""
 
     @property
     def is_permanent(self) -> bool:
@@ -101,8 +101,8 @@ class HostSupervisor:
             n_failures += 1
             delay_s = _BACKOFF.delay_s(n_failures)
             # A host that is away for days is not worth a warning every time.
-            level = "warning" if reason != self._told else "debug"
-            self._told = reason
+            level = "warning" if reason != self._last_reason else "debug"
+            self._last_reason = reason
             fields = {"host": self.host, "reason": reason, "retry_in_s": delay_s}
             self._tell(ClusterEvent("cluster.host_lost", level, fields))
             self._change(is_up=False, problem=self.problem)
@@ -117,7 +117,7 @@ class HostSupervisor:
                 self.problem = error
                 return str(error)
             assert process.started is not None  # noqa: S101 - it is up
-            self._told = ""
+            self._last_reason = ""
             self._change(is_up=True, problem=None)
             self._on_up(process.started)
             return await self._until_lost(process)
