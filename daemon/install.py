@@ -52,7 +52,7 @@ def install(config_path: Path, tell: Tell) -> None:
     Raises
     ------
     InputError
-        Not root, no systemd, or the program lies where the service cannot run it.
+        Not root, no systemd, or the program is where the service cannot run it.
     ConfigError
         The configuration is wrong, or lacks a directory.
     """

@@ -41,7 +41,7 @@ _BACKOFF = Backoff(first_s=1.0, most_s=60.0)
 
 
 def serve(argument: Path | None) -> int:
-    """Run the service until it is told to stop; return the exit code.
+    """Run the service until it is stopped; return the exit code.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def serve(argument: Path | None) -> int:
         _make(state_dir / REQUESTS_NAME, "state_dir")
         ledger = _open_ledger(state_dir, notifier)
         for key, output in (("l0_dir", l0_dir), ("l1_dir", l1_dir)):
-            # Where it would lie on another volume than before it is unmounted: wait for it.
+            # Different volume than last time: probably not mounted yet, so do not create it.
             volume = mount_of(output).volume
             if dict(ledger.volumes()).get(str(output), volume) == volume:
                 _make(output, key)

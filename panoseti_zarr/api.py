@@ -30,7 +30,7 @@ Settings = Config | StrPath | None
 
 
 class Run:
-    """A run directory: what its name, its frame files and its configuration tell.
+    """A run directory: its name, its frame files and its configuration.
 
     The directory is listed once, here; frames are looked at when `streams` is asked for.
 
@@ -85,17 +85,17 @@ class Run:
 
     @property
     def observatory(self) -> str | None:
-        """As its name tells; None where it does not."""
+        """From its name; None if the name does not say."""
         return parse_run_name(self.name).observatory
 
     @property
     def start(self) -> str | None:
-        """When it began as its name tells, UTC, ISO 8601 with colons."""
+        """The start from its name, UTC, ISO 8601 with colons."""
         return parse_run_name(self.name).run_start
 
     @property
     def runtype(self) -> str | None:
-        """As its name tells."""
+        """From its name."""
         return parse_run_name(self.name).runtype
 
     @cached_property

@@ -178,7 +178,7 @@ class StreamKey:
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells whether a file is still the one that was seen (inodes hold in one process)."""
+    """The identity of a file (inodes are compared within one process only)."""
 
     inode: int
     size_bytes: int

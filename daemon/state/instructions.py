@@ -1,4 +1,4 @@
-"""Instructions: what the state machine tells the shell to do. Plain data."""
+"""Instructions: what the state machine has the shell do. Plain data."""
 
 from __future__ import annotations
 

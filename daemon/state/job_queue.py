@@ -285,7 +285,7 @@ class JobQueue:
 
 
 def mb_per_s(n_bytes: int, seconds: float) -> float | None:
-    """Return a rate as the log tells it, MB/s (10^6 bytes); None where it took no time."""
+    """Return a rate in MB/s (10^6 bytes) as it is logged; None if it took no time."""
     return round(n_bytes / seconds / 1e6, 1) if seconds > 0 else None
 
 

@@ -83,7 +83,7 @@ def check_outputs(
 
 def _lost(place: MountId | None, seen: CheckedOutput) -> str:
     """Say why an output directory is not the one that it was; an empty text where it may be."""
-    # A remount can change the device number: what is there tells that it is the same.
+    # A remount can change the device number: its content shows that it is the same.
     if place is None or not seen.is_empty or not place.differs(seen.volume, seen.device):
         return ""
     return (

@@ -18,7 +18,7 @@ class MountId:
     device: int | None = None
 
     def differs(self, volume: str, device: int) -> bool:
-        """Whether a directory lies on another file system than this place."""
+        """Whether a directory is on another file system than this one."""
         return self.volume != volume or (self.device is not None and self.device != device)
 
 

@@ -100,7 +100,7 @@ class VerificationQueue:
         if event.outcome in {Outcome.STOPPED, Outcome.BROKEN} or _is_gone(run, stream):
             return []
         if event.outcome in {Outcome.CHANGED, Outcome.MISSING}:
-            # The listing will tell whether its files or its store are gone.
+            # The next listing shows whether its files or its store are gone.
             run.recheck_s = event.now_s
         stream.n_verify_attempts += 1
         delay_s = settings.backoff_s(stream.n_verify_attempts)

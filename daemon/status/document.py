@@ -387,7 +387,7 @@ def _describe_run(run: Run, offset_ns: int, *, with_streams: bool) -> RunInfo:
 
 
 def _describe_stream(run: Run, stream: Stream, retry_at: str | None) -> StreamInfo:
-    # While files of the run change, nobody shall read that they are all in the store.
+    # While files of the run change, do not claim that they are all in the store.
     is_known = not (run.is_settling and stream.verify is VerifyStatus.VERIFIED)
     verified_ns = stream.verified_ns if is_known else None
     return StreamInfo(

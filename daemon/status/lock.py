@@ -64,7 +64,7 @@ def is_locked(state_dir: Path) -> bool:
 
 
 def _lock(fd: int, path: Path) -> None:
-    """Take the lock; several tries, for whoever asks `is_locked` holds it for a moment."""
+    """Take the lock; try several times, as `is_locked` holds it for a moment."""
     for _ in range(_N_TRIES):
         if try_lock(fd):
             return

@@ -43,7 +43,7 @@ class LiveRuns:
             return growing
 
     def directories(self, root: Path, run: str) -> tuple[Path, ...]:
-        """Return where else than in its own directory the frame files of a run may lie.
+        """Return the other directories that may hold frame files of a run.
 
         Links that lead out of the data root are not followed.
         """

@@ -1,4 +1,4 @@
-"""The file system of a path: it tells a bare mount point from a mounted one."""
+"""The file system of a path: it distinguishes a bare mount point from a mounted one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Mount:
 
 
 def mount_of(path: Path, table: Path = Path("/proc/self/mountinfo")) -> Mount:
-    """Return the mount that a path lies on, or would lie on if it were there.
+    """Return the mount that holds a path, or would hold it if it existed.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def is_inside(path: Path, root: Path) -> bool:
-    """Whether a path, links resolved, lies in a directory and keeps its last name."""
+    """Whether a path, with links resolved, is inside a directory and keeps its last name."""
     resolved = Path(os.path.realpath(path))
     return resolved.is_relative_to(os.path.realpath(root)) and resolved.name == path.name
 

@@ -66,7 +66,7 @@ def scan_run(
     with_streams : bool
         Whether to list the streams; left out where files change during it.
     recordings : LiveRuns, optional
-        Tells where else frame files lie, and takes in how far they have come where runs are
+        Knows the other directories of frame files, and records their progress where runs are
         followed.
     """
     try:
@@ -149,7 +149,7 @@ def _identities(path: Path) -> dict[str, Identity]:
         except FileNotFoundError:  # gone since the listing
             continue
         if stat.S_ISLNK(status.st_mode):
-            # Where it leads nowhere, in a circle or where nobody may look, its own status counts.
+            # A link that leads nowhere, in a circle or to what may not be read counts itself.
             with contextlib.suppress(OSError):
                 files[f"{name}\0"] = identity_of(os.stat(place))
     return files
@@ -206,5 +206,5 @@ def _stream_seen(listing: RunListing, key: StreamKey, l0_dir: Path, l1_dir: Path
 
 
 def asdict_shallow(seen: RootListing | RunScan) -> dict[str, Any]:
-    """Return what was seen as the fields of the event that tells it."""
+    """Return a scan as the fields of its event."""
     return {field.name: getattr(seen, field.name) for field in fields(seen)}

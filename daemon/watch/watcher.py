@@ -203,7 +203,7 @@ class _InotifyReader(InotifyFD):
         self._on_overflow = on_overflow
 
     def handle_event(self, event: InotifyEvent) -> None:
-        """Pass a notice on, or tell that others were lost."""
+        """Pass a notice on, or report that others were lost."""
         if event.is_queue_overflow:
             self._on_overflow()
         else:

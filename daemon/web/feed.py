@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from panoseti_zarr.daemon.web.server import StatusPage
 
 LEAST_PAUSE_S = 0.2
-"""Seconds between two documents for a page that somebody looks at, at least."""
+"""Seconds between two documents for a page with viewers, at least."""
 
 PAUSE_FACTOR = 3
 """How many times longer than the last one took to describe the next one waits, at least."""
@@ -25,7 +25,7 @@ PAUSE_FACTOR = 3
 class PageFeed:
     """Hands the status page what is new.
 
-    A page that nobody looks at gets what is written to the status file anyway. One that is
+    A page without viewers gets what is written to the status file anyway. One that is
     looked at gets a document of its own a moment after something happened: the file may lag
     behind where the disk is slow or the runs are many.
 

@@ -148,7 +148,7 @@ class EventStreamHandler(BaseHandler):
     head = get
 
     def on_connection_close(self) -> None:
-        """Stop waiting for news that nobody takes."""
+        """Stop waiting: the client is gone."""
         self._is_gone = True
         self._news.set()
 

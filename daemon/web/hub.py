@@ -52,7 +52,7 @@ class ClientHub:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody has the page open, or had a moment ago."""
+        """Whether a client has the page open, or had a moment ago."""
         return bool(self._readers) or time.monotonic() - self._asked_s < _WATCHED_S
 
     def asked(self) -> None:

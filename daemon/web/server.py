@@ -74,7 +74,7 @@ class StatusPage:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody looks: only then it is worth showing every change at once."""
+        """Whether the page has viewers: only then every change is shown at once."""
         return self._hall.is_watched
 
     def show(self, document: StatusDocument, dashboard: str | None) -> None:
@@ -108,7 +108,7 @@ class StatusPage:
         self._thread.join(timeout=5)
 
     def _post(self, function: Callable[..., Any], *values: Any) -> None:
-        # After the end there is nobody to tell.
+        # After the end there are no clients.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *values)
 

@@ -70,7 +70,7 @@ def run(
 
 
 def _make_housekeeping(obs: Path, l1_dir: Path) -> None:
-    """Make what lies beside the stores; where that fails, say so: the stores are none the worse."""
+    """Write the sidecar files. Report failures; the stores are unaffected."""
     from panoseti_zarr.cli.housekeeping import describe
     from panoseti_zarr.errors import PanosetiZarrError
     from panoseti_zarr.pipeline.sidecar import make_housekeeping

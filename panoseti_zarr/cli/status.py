@@ -68,7 +68,7 @@ def status(
 
 
 def _show_live(state_dir: Path) -> int:
-    """Show the status on the terminal as it changes, until somebody interrupts; return the code."""
+    """Show the status on the terminal as it changes, until interrupted; return the code."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text

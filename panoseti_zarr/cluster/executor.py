@@ -45,7 +45,7 @@ Tell = Callable[[ClusterEvent], None]
 
 
 def tell_nobody(event: ClusterEvent) -> None:
-    """Take an event that nobody wants."""
+    """Ignore an event."""
 
 
 class Executor(ABC):

@@ -18,7 +18,7 @@ _REST_S = 60.0
 """A file that changed since may still grow: its size is not compared."""
 
 _OLD_S = 600.0
-"""A token so old belongs to nobody."""
+"""A token this old has no owner."""
 
 _MAX_NAMES = 200
 _MAX_FILES = 50

@@ -138,7 +138,7 @@ def configured_certificates(tls: TlsConfig) -> Certificates | None:
 
 
 def certificates_beside(scheduler_file: Path) -> Certificates | None:
-    """Read the certificates that lie beside a scheduler file; None where there are none.
+    """Read the certificates beside a scheduler file; None if there are none.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def certificates_beside(scheduler_file: Path) -> Certificates | None:
 
 
 def certificates_directory(scheduler_file: Path) -> Path:
-    """Return where the certificates of a scheduler file lie."""
+    """Return the directory of a scheduler file's certificates."""
     return scheduler_file.with_name(f"{scheduler_file.name}.tls")
 
 

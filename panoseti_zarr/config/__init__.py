@@ -121,7 +121,7 @@ def load_config(path: Path | None) -> Config:
     Returns
     -------
     Config
-        Its ``model_fields_set``, and those of its sections, tell what the file gave.
+        Its ``model_fields_set``, and those of its sections, name the keys of the file.
 
     Raises
     ------

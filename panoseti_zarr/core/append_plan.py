@@ -204,7 +204,7 @@ def plan_reread(
 ) -> tuple[ChunkPlan, ...]:
     """List the committed ranges, cut at chunk boundaries, as chunks that are only compared.
 
-    Each plan's ``start`` may lie inside its chunk; all its frames are to be compared.
+    Each plan's ``start`` may be inside its chunk; all its frames are to be compared.
     """
     plans = []
     for range_start, range_stop in ranges:

@@ -50,7 +50,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit, as it is told to whoever follows the work.
+    """One commit, as it is reported.
 
     Attributes
     ----------

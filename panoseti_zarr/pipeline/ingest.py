@@ -41,7 +41,7 @@ class IngestResult:
     changed : bool
         False when there was nothing to do.
     cut_short : tuple of str
-        One line for each file whose end is missing, as far as can be told.
+        One line for each file whose end is missing, as far as can be determined.
     gaps : tuple of int
         Missing seqnos.
     """
@@ -157,4 +157,4 @@ def cut_short(sources: Sequence[SourceFile], file_bytes: int) -> tuple[str, ...]
 
 
 def _ignore(_: Commit) -> None:
-    """Tell nobody of a commit."""
+    """Ignore a commit."""

@@ -19,7 +19,7 @@ from panoseti_zarr.model import PRODUCTS, Product, StreamKey
 
 @dataclass(frozen=True)
 class StoreView:
-    """An L0 or L1 store as its root document tells of it.
+    """An L0 or L1 store as its root document describes it.
 
     Attributes
     ----------

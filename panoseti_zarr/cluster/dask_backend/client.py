@@ -25,7 +25,7 @@ _LOOK_S = 0.5
 """How often the client is looked at."""
 
 _ASK_S = 10.0
-"""How often the scheduler is asked for its slots, which also tells whether it lives."""
+"""How often the scheduler is asked for its slots, which also shows that it is alive."""
 
 _ANSWER_S = 30.0
 """How long it may take to answer."""

@@ -28,7 +28,7 @@ def connect(scheduler: str, tls: TlsConfig, *, tell: Tell = tell_nobody) -> Dask
         An address (``tcp://127.0.0.1:8786``, ``tls://...``) or the path of a scheduler file,
         which is read again for each connection.
     tls : TlsConfig
-        Certificates; where there are none, those that lie beside the scheduler file.
+        Certificates; without any, those beside the scheduler file.
     tell : callable, optional
         As for `DaskExecutor`.
 
@@ -38,7 +38,7 @@ def connect(scheduler: str, tls: TlsConfig, *, tell: Tell = tell_nobody) -> Dask
         A scheduler file that is neither Dask's nor an address, or certificates that cannot be
         read.
     TransientIOError
-        There is no such file yet, or nobody answers.
+        There is no such file yet, or no scheduler answers.
     """
     return DaskExecutor(lambda: find_scheduler(scheduler, tls), tell=tell)
 

@@ -95,7 +95,7 @@ class SshCluster:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._keep_all())
-        except BaseException as error:  # whoever waits for the start is told
+        except BaseException as error:  # the waiting start must learn of it
             if self._begun.done():
                 raise
             self._begun.set_exception(error)

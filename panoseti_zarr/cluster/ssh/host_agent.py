@@ -102,7 +102,7 @@ async def _serve(
         return
     try:
         servers = await _start(order, scratch, stop)
-    except Exception as error:  # noqa: BLE001 - the other end is told, whatever it is
+    except Exception as error:  # noqa: BLE001 - every error is reported to the other end
         say(failed=one_line(f"{error}: {error.__cause__ or type(error).__name__}"))
         return
     if servers is None:
@@ -188,7 +188,7 @@ async def _finished(server: Scheduler | Nanny) -> None:
 
 
 def own_address() -> str:
-    """Return the address of this host at which it was reached: sshd tells it.
+    """Return the address at which this host was reached, as sshd gives it.
 
     Raises
     ------

@@ -247,7 +247,7 @@ class HostProcess(ProcessInterface):
                 await self._process.stdin.drain()
 
     async def _drain(self) -> None:
-        """Read what the host writes on stderr: nobody there may ever wait for us."""
+        """Read what the host writes to stderr, so that it never has to wait for us."""
         assert self._process is not None  # noqa: S101 - started before
         with contextlib.suppress(asyncssh.Error, OSError):
             while text := await self._process.stderr.read(_READ_BYTES):

@@ -86,7 +86,7 @@ class HostSupervisor:
 
     @property
     def is_permanent(self) -> bool:
-        """Whether the last start failed for another reason than that nobody answers."""
+        """Whether the last start failed for another reason than an unreachable host."""
         return self.problem is not None and not isinstance(self.problem, HostUnreachableError)
 
     async def keep(self) -> None:

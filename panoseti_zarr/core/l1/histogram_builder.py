@@ -1,4 +1,4 @@
-"""Count the values of frames into a `Tally`, fast where each group's values lie close together."""
+"""Count the values of frames into a `Tally`, fast where each group's values are close together."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TallyBuilder:
     """Counts the values of pixels, group by group.
 
     Counts a window of values around the first ones in an array, and the rare values outside it
-    in a sorted list, so it is fast where each group's values lie close together and exact always.
+    in a sorted list, so it is always exact, and fast where each group's values are close together.
 
     Parameters
     ----------

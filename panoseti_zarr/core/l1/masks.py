@@ -112,7 +112,7 @@ def swap_quarters(frames: Ints) -> Ints:
 
 
 def block_of_pixels(product: Product, block_size: int) -> Ints:
-    """Return the block that each pixel lies in, both row by row.
+    """Return the block of each pixel, both row by row.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ def times_and_quality(
     """Give each frame its time and its quality bits.
 
     The time of a module frame is that of its first quabo that sent. Bit 4 says that this board's
-    clock was not locked, also where its time lies beyond int64 (then bit 7 is set too).
+    clock was not locked, also where its time is beyond int64 (then bit 7 is set too).
 
     Parameters
     ----------

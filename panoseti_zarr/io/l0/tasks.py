@@ -66,7 +66,7 @@ class ChunkJob:
 
 @dataclass(frozen=True)
 class StagedChunk:
-    """A chunk that lies written and durable in its attempt's folder, ready to be committed.
+    """A chunk that is written and durable in the folder of its attempt, ready to be committed.
 
     Attributes
     ----------

@@ -87,7 +87,7 @@ class L0Writer:
             return
         try:
             state = self._read_root()
-            # A crash may have come after a rename and before its sync: then nobody was told yet.
+            # A crash may have come after a rename and before its sync: it was not reported yet.
             os.fsync(self._store_fd)
             sync_directory(self._l0_dir)
             self._restore_arrays(state)

@@ -212,7 +212,7 @@ def write_baseline(
 
 
 def _chunks(store: str, path: str, document: Json) -> Iterator[tuple[int, int, str]]:
-    """Yield where each chunk of an array begins and ends, along its first dimension, and lies."""
+    """Yield the begin, end (along the first dimension) and path of each chunk of an array."""
     length, n_dims = document["shape"][0], len(document["shape"])
     step = document["chunk_grid"]["configuration"]["chunk_shape"][0]
     for index, start in enumerate(range(0, length, step)):

@@ -41,7 +41,7 @@ from panoseti_zarr.io.zarr3.shards import staged_path
 
 @dataclass(frozen=True)
 class StagedL1Chunk:
-    """A chunk that lies written and durable in its attempt's folder.
+    """A chunk that is written and durable in the folder of its attempt.
 
     Attributes
     ----------
@@ -150,12 +150,12 @@ def open_builder(path: Path) -> Iterator[L1Builder]:
 def recover_killed(path: Path) -> None:
     """Do what a builder that was killed after it put the store in its place left undone.
 
-    Until all is durable and clean something lies hidden beside the store.
+    Until all is durable and clean, a hidden directory remains beside the store.
 
     Parameters
     ----------
     path : Path
-        Of an L1 store. Its name is made durable, what lies hidden beside it is removed.
+        Of an L1 store. Its name is made durable; hidden leftovers beside it are removed.
 
     Raises
     ------

@@ -97,7 +97,7 @@ class SnapshotStore(WrapperStore[LocalStore]):
         StoreReplacedError
             It leads to another.
         OSError
-            It leads to none, or that cannot be told.
+            It leads to none, or that cannot be determined.
         """
         stamp = self._look()
         if stamp == self._stamp:

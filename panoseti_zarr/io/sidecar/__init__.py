@@ -1,1 +1,1 @@
-"""What lies beside the stores: the housekeeping table, copies of a run's small files."""
+"""Sidecar files of the stores: the housekeeping table, copies of a run's small files."""

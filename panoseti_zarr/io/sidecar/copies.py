@@ -34,7 +34,7 @@ FILES_FORMAT = "panoseti-zarr-files"
 FILES_FORMAT_VERSION = 1
 
 MAX_FILE_BYTES = 16_000_000
-"""Of a larger file only the manifest tells."""
+"""A larger file is not copied; the manifest names it."""
 
 MAX_FILES = 1000
 

@@ -55,7 +55,7 @@ class FrameBlock:
         return len(self.time_ns)
 
     def part(self, start: int, stop: int | None) -> slice:
-        """Return where frames ``[start, stop)`` of the stream lie in this block's arrays."""
+        """Return the positions of frames ``[start, stop)`` of the stream in this block's arrays."""
         last = self.n_frames if stop is None else stop - self.first_frame
         return slice(max(start - self.first_frame, 0), max(last, 0))
 

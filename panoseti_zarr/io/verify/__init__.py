@@ -59,7 +59,7 @@ def verify_store(
     compare : callable
         Where `compare_chunk` runs: by default, in threads of this process.
     beside : sequence of Path
-        Other directories in which frame files of the run lie.
+        Other directories that hold frame files of the run.
 
     Returns
     -------

@@ -127,7 +127,7 @@ def _is_gap_list(value: object) -> bool:
 
 
 def _run_name_differences(attributes: dict[str, Any]) -> Iterator[Difference]:
-    """Compare what the run's name tells with the attributes made from it."""
+    """Compare the run's name with the attributes made from it."""
     parts: dict[str, str] = {}
     for part in attributes["run"].split("."):
         key, underscore, value = part.partition("_")

@@ -1,4 +1,4 @@
-"""The frame files of a run, as their names and sizes tell, against a store. Part of `verify`."""
+"""The frame files of a run, by their names and sizes, compared with a store. Part of `verify`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ObservedFile:
 
 
 def seqno_of(name: str, product: str, module: int) -> int | None:
-    """Return the seqno that a file's name tells, if it is a frame file of this stream.
+    """Return the seqno in a file's name, if it is a frame file of this stream.
 
     Examples
     --------

@@ -138,7 +138,7 @@ def resized(document: Json, n_frames: int) -> Json:
 
 
 def chunk_path(array: str, index: int, n_dims: int) -> str:
-    """Return where a chunk lies in a store: default chunk keys, y and x in one piece."""
+    """Return the path of a chunk in a store: default chunk keys, y and x in one piece."""
     return f"{array}/c/{index}" + "/0" * (n_dims - 1)
 
 

@@ -17,7 +17,7 @@ _SIDE = 32
 
 
 def as_module(values: npt.NDArray[np.generic], product: Product) -> npt.NDArray[np.generic]:
-    """Lay the pixels of a module's boards out as they lie in it, upper row first.
+    """Arrange the pixels of a module's boards as in the module, upper row first.
 
     Parameters
     ----------

@@ -111,7 +111,7 @@ class Timeline:
     n_read : int
         Frames that were looked at.
     n_elsewhere : int
-        Of these, frames whose time lies outside the span.
+        Of these, frames whose time is outside the span.
     n_gaps : int
     longest_gap_ns : int
     """

@@ -178,7 +178,7 @@ def draw_map(
 
 
 def _name_quabos(axes: Axes) -> None:
-    """Write into the corners of a map which quabo lies where."""
+    """Write the number of each quabo into its corner of a map."""
     for quabo, (rows, columns) in enumerate(QUABO_QUARTERS):
         axes.text(
             columns.start,
