@@ -28,7 +28,7 @@ def summarize(document: StatusDocument) -> str:
     words += _recording(document) + _work(document)
     words += [f"{count(waiting, 'run')} waiting"] if waiting else []
     words += _count_phrase(totals.n_quarantined, "quarantined")
-    words += _count_phrase(totals.n_verify_failed, "unlike its files")
+    words += _count_phrase(totals.n_verify_failed, "failed verification")
     return "; ".join(words)
 
 

@@ -29,7 +29,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-BEAT_S = 10.0
+HEARTBEAT_S = 10.0
 """Seconds between two signs of life to a reader to whom nothing is new."""
 
 _FLUSH_S = 20.0
@@ -170,7 +170,7 @@ class EventStreamHandler(BaseHandler):
                 continue
             await asyncio.sleep(_PAUSE_S)
             try:
-                await asyncio.wait_for(self._news.wait(), BEAT_S)
+                await asyncio.wait_for(self._news.wait(), HEARTBEAT_S)
                 is_beat = False
             except TimeoutError:
                 is_beat = True

@@ -33,7 +33,7 @@ class ClientHub:
     epoch : str
         Of this process: versions of another one mean nothing here.
     alive_s : float
-        Monotonic time of the service's last sign of life.
+        Monotonic time of the service's last heartbeat.
     is_closing : bool
         Readers get what is new once more, and then the end.
     """
@@ -60,7 +60,7 @@ class ClientHub:
         self._asked_s = time.monotonic()
 
     def silent_s(self) -> float:
-        """Return for how many seconds the service's loop gave no sign of life."""
+        """Return for how many seconds the service's loop sent no heartbeat."""
         return time.monotonic() - self.alive_s
 
     def enter(self, news: asyncio.Event) -> bool:

@@ -32,4 +32,4 @@ def retry(
     name = Path(run).name
     request_retry(settings.daemon, state_dir, name, rebuild=rebuild)
     when = "now" if is_locked(state_dir) else "when the service starts"
-    typer.echo(f"{name}: {'stores made again' if rebuild else 'tried again'} {when}")
+    typer.echo(f"{name}: {'stores rebuilt' if rebuild else 'retried'} {when}")

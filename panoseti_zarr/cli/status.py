@@ -22,7 +22,7 @@ QUARANTINED = 1
 """Exit code: the service is up, but a stream is in quarantine, or differs from its files."""
 
 DOWN = 2
-"""Exit code: the service is down, or does not give a sign of life."""
+"""Exit code: the service is down, or sends no heartbeat."""
 
 _WIDTH = 80
 _SILENT_S = 120.0
@@ -169,12 +169,15 @@ def _service_lines(document: StatusDocument) -> Iterator[str]:
         yield f"service: {state}; it has not written a status in this state directory yet"
         return
     if not service.up:
-        how = "stopped" if service.phase == "stopped" else "ended without a word; last status"
-        yield from _wrapped(f"service: down ({how} at {written_at}); what follows is of then")
+        if service.phase == "stopped":
+            how = f"stopped at {written_at}"
+        else:
+            how = f"stopped unexpectedly; last status from {written_at}"
+        yield from _wrapped(f"service: down ({how})")
     else:
         yield f"service: {service.phase}, pid {service.pid}, since {service.started_at}"
         if _silent_s(document) > _SILENT_S:
-            yield f"         no sign of life since {written_at}"
+            yield f"         no heartbeat since {written_at}"
     if service.waits_for:
         yield from _wrapped(f"cluster: {service.cluster}; waits: {service.waits_for}")
     pause = f"; paused: {queue.paused}" if queue.paused else ""

@@ -20,8 +20,8 @@ from panoseti_zarr.cluster.dask_backend.internals import ProcessInterface
 from panoseti_zarr.cluster.executor import ClusterEvent, Tell
 from panoseti_zarr.cluster.ssh.log_lines import OutputLines
 from panoseti_zarr.cluster.ssh.protocol import (
-    BEAT_S,
     GRACE_S,
+    HEARTBEAT_S,
     SILENCE_S,
     StartRequest,
     version_difference,
@@ -36,10 +36,10 @@ _START_S = 60.0
 """How long a start may take, where ``connect_timeout`` is no longer."""
 
 _DEAF_S = 2 * SILENCE_S
-"""How long a process may give no sign of life."""
+"""How long a process may send no heartbeat."""
 
 _N_MISSED = 3
-"""Keep-alive messages of SSH, `BEAT_S` apart, that a host may leave unanswered."""
+"""Keep-alive messages of SSH, `HEARTBEAT_S` apart, that a host may leave unanswered."""
 
 _READ_BYTES = 65536
 _NOT_FOUND = frozenset({126, 127})
@@ -127,7 +127,7 @@ class HostProcess(ProcessInterface):
                 if not line:
                     return await self._why_ended()
         except TimeoutError:
-            return "it gave no sign of life"
+            return "it sent no heartbeat"
         except (asyncssh.Error, OSError) as error:
             return f"the connection was lost: {one_line(str(error))}"
 
@@ -178,7 +178,7 @@ class HostProcess(ProcessInterface):
                 # Never None, which would turn the verification off.
                 known_hosts=known_hosts(settings.known_hosts),
                 preferred_auth="publickey",
-                keepalive_interval=BEAT_S,
+                keepalive_interval=HEARTBEAT_S,
                 keepalive_count_max=_N_MISSED,
                 connect_timeout=min(_CONNECT_S, settings.connect_timeout),
                 **chosen,
@@ -238,11 +238,11 @@ class HostProcess(ProcessInterface):
         return self._process.stdout
 
     async def _beat(self) -> None:
-        """Give a sign of life, until the connection breaks."""
+        """Send heartbeats until the connection breaks."""
         assert self._process is not None  # noqa: S101 - started before
         with contextlib.suppress(asyncssh.Error, OSError):
             while True:
-                await asyncio.sleep(BEAT_S)
+                await asyncio.sleep(HEARTBEAT_S)
                 self._process.stdin.write("\n")
                 await self._process.stdin.drain()
 

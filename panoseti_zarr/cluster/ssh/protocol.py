@@ -1,7 +1,7 @@
 """The protocol between the two ends of an SSH connection: lines of JSON.
 
 The host says its versions, takes one order, and says its result; from then on each side
-gives a sign of life every `BEAT_S`. A host that hears nothing for `SILENCE_S` ends what it runs.
+sends a heartbeat every `HEARTBEAT_S`. A host that hears nothing for `SILENCE_S` ends what it runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import platform
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-BEAT_S = 5.0
+HEARTBEAT_S = 5.0
 """How often each side gives a sign of life."""
 
 SILENCE_S = 30.0

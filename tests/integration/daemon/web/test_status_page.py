@@ -284,7 +284,7 @@ def test_an_image_directory_that_hangs_holds_nothing_up(port, tmp_path, monkeypa
 
 def test_a_reader_to_whom_nothing_is_new_hears_how_the_service_is(page, port, monkeypatch):
     """Seconds since its loop's last sign of life: where nothing moves, it may hang."""
-    monkeypatch.setattr("panoseti_zarr.daemon.web.handlers.BEAT_S", 0.05)
+    monkeypatch.setattr("panoseti_zarr.daemon.web.handlers.HEARTBEAT_S", 0.05)
     page._hall.alive_s -= 500
     with Reader(port) as reader:
         reader.take()
