@@ -65,7 +65,7 @@ L1_MUTANTS = (
              f"{STORE_TESTS}::test_what_came_to_the_place_meanwhile_is_not_replaced"),
     left_out("no lock on an L1 store", BUILDER,
              "            cleanup.enter_context(store_lock(path.parent, path.name))\n",
-             f"{STORE_TESTS}::test_second_maker_is_told_who_makes_it"),
+             f"{STORE_TESTS}::test_a_second_maker_learns_who_holds_the_store"),
     # What a start puts in order.
     left_out("what a killed builder left not swept", BUILDER,
              "        recover_replace(self.path, *self._hidden)\n", CRASH_NEW, "        pass\n"),

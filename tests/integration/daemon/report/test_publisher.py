@@ -1,4 +1,4 @@
-"""What the service tells systemd: alive while there is progress, and otherwise why not."""
+"""The publisher: files, and watchdog pings while there is progress."""
 
 import json
 import secrets
@@ -76,13 +76,13 @@ def turn(publisher: StatusPublisher, listener: socket.socket) -> list[str]:
     return said(listener)
 
 
-def test_a_turn_of_the_loop_is_a_sign_of_life(publisher, listener):
-    """WATCHDOG and the state in words."""
+def test_a_pass_of_the_loop_pings_the_watchdog(publisher, listener):
+    """And shows the state in words."""
     assert set(turn(publisher, listener)) == {"WATCHDOG=1", "STATUS=idle; 0 runs done"}
     assert turn(publisher, listener) == ["WATCHDOG=1"]
 
 
-def test_a_silent_cluster_is_none_unless_it_is_waited_for(publisher, listener):
+def test_an_unresponsive_cluster_stops_watchdog_pings(publisher, listener):
     """A cluster that was lost is looked for; one that just hangs ends the signs of life."""
     turn(publisher, listener)
     publisher.on_connected(SilentExecutor(1), n_slots=1, n_workers=1)
@@ -93,7 +93,7 @@ def test_a_silent_cluster_is_none_unless_it_is_waited_for(publisher, listener):
     assert "WATCHDOG=1" in turn(publisher, listener)
 
 
-def test_a_write_that_does_not_end_is_none(publisher, listener, tmp_path, monkeypatch):
+def test_a_write_that_hangs_stops_watchdog_pings(publisher, listener, tmp_path, monkeypatch):
     """Where the state directory hangs, nothing is remembered: a restart may help."""
     go_on = threading.Event()
     publisher.threads.submit(QUEUE, lambda: go_on.wait(PATIENCE_S))
@@ -154,7 +154,7 @@ def test_an_idle_status_file_is_touched_and_not_written_again(publisher, listene
     assert after.st_mtime_ns > before.st_mtime_ns
 
 
-def test_a_run_with_two_jobs_is_told_of_once(publisher, listener):
+def test_a_run_with_two_jobs_is_logged_once(publisher, listener):
     """How far a run is, is one line, however many of its streams are worked on."""
     streams = {
         key: Stream(key, StreamStatus.INGESTING, size_bytes=10)

@@ -185,7 +185,7 @@ def test_store_inside_the_l0_store_is_refused(l0):
         subtract(l0, l0 / NAME)
 
 
-def test_second_maker_is_told_who_makes_it(l0, l1):
+def test_a_second_maker_learns_who_holds_the_store(l0, l1):
     """One maker per store; the error names the pid."""
     l1.parent.mkdir(parents=True)
     with (

@@ -121,7 +121,7 @@ def test_a_full_disk_does_not_keep_from_comparing() -> None:
     assert starts(driver.outputs()) == [IMG]
 
 
-def test_a_difference_is_told_and_kept() -> None:
+def test_a_difference_is_logged_and_kept() -> None:
     """The event has frame, file and byte; it is not tried again before somebody asks."""
     driver = closed(IMG)
     found: dict[str, Any] = {"frame_index": 4, "file": "a.pff", "byte_offset": 99}
@@ -207,7 +207,7 @@ def test_files_removed_before_are_said_and_no_error() -> None:
     assert starts(driver.look(seen)) == [IMG]
 
 
-def test_removed_files_are_told_once() -> None:
+def test_removed_files_are_logged_once() -> None:
     """One warning a stream, when they go; after a comparison none, and it stays verified."""
     driver = closed(IMG)
     assert logged(driver.root(n_entries=1)) == ["run.removed"]
