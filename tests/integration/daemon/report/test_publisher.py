@@ -129,6 +129,19 @@ def test_what_could_not_be_written_is_written_again(publisher, listener, tmp_pat
     wait_until(lambda: turn(publisher, listener) and publisher._n_failures == 0)
 
 
+def test_a_status_that_could_not_be_written_does_not_wait_for_news(
+    publisher, listener, tmp_path, monkeypatch
+):
+    """Nothing else is to be written: it is tried again all the same, and not only when idle."""
+    monkeypatch.setattr(publisher_module, "FAILURES", Backoff(first_s=0.01, most_s=0.01))
+    with capture_logs() as logs, monkeypatch.context() as broken:
+        broken.setattr(publisher_module, "write_status_file", _fail)
+        wait_until(lambda: turn(publisher, listener) and publisher._n_failures)
+    assert logs[0]["event"] == "status.failed"
+    publisher._idle_s = 1e9
+    wait_until(lambda: turn(publisher, listener) and (tmp_path / "status.json").exists())
+
+
 def _fail(*_):
     raise OSError(28, "No space left on device")
 
