@@ -41,7 +41,7 @@ class _Segment:
 
 @dataclass(frozen=True)
 class SavedHistory:
-    """What a file holds."""
+    """The content of a history file."""
 
     version: str
     reason: str
@@ -81,7 +81,7 @@ class History:
         ----------
         directory : Path
         reason : str
-            What went wrong.
+            The failure, in one line.
 
         Raises
         ------

@@ -166,7 +166,8 @@ class Service:
                 self._handle(self._inbox.get_nowait())
         except Empty:
             self._handle(m.Tick(time.monotonic()))
-        self._process_requests()
+        if not self._state.is_stopping:
+            self._process_requests()
         self._publisher.run_due()
 
     def _handle(self, event: m.Event) -> None:

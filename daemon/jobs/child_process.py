@@ -89,11 +89,9 @@ class CommandRunner:
             process.kill()
             # Until it is gone, which on a disk that hangs may be never: no other one is started.
             stdout, stderr = process.communicate()
-        return (
-            None
-            if self._is_closed
-            else CommandResult(process.returncode, stdout, stderr, timed_out)
-        )
+        if self._is_closed:
+            return None
+        return CommandResult(process.returncode, stdout, stderr, timed_out)
 
     def close(self) -> None:
         """End what is under way, from any thread, and begin nothing more."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from panoseti_zarr.cluster import Executor
 from panoseti_zarr.config import Config
@@ -63,9 +64,8 @@ def run_path(target: JobTarget) -> Path:
     return Path(target.root) / target.run
 
 
-@dataclass(frozen=True)
-class Failure:
-    """How a job failed: the outcome, the reason in one line, and the error's code."""
+class Failure(NamedTuple):
+    """How a job failed: what an event of its end says, in the order of its fields."""
 
     outcome: Outcome
     reason: str = ""

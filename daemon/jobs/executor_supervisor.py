@@ -96,7 +96,7 @@ class ExecutorSupervisor:
         """Post an event of the executor, in its thread: it looks for a lost scheduler itself."""
         if event.name == "cluster.lost":
             self._post(Disconnected(time.monotonic(), event.fields["reason"]))
-            # Where the executor has given up, another one is made.
+            # If the executor has given up, make another one.
             self.check()
         elif event.name == "cluster.connected" and self.executor is not None:
             n_slots = event.fields["n_slots"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -123,8 +122,7 @@ def _work_on_stream(
         failure = classify_error(error, context.stop)
         if failure.blames_data:
             failure = _reclassify_if_unmounted(target, failure)
-        outcome, reason, code = failure.outcome, failure.reason, failure.code
-        event = ended(time.monotonic(), target.run, target.stream, outcome, reason, code)
+        event = ended(time.monotonic(), target.run, target.stream, *failure)
     context.post(event)
 
 
@@ -171,7 +169,7 @@ def _reclassify_if_unmounted(target: JobTarget, failure: Failure) -> Failure:
         is_there = _has_files(run_path(target))
     except (OSError, TransientIOError) as error:
         return Failure(Outcome.FAILED, f"the data root is not as it was: {error}")
-    return failure if is_there else replace(failure, outcome=Outcome.MISSING)
+    return failure if is_there else failure._replace(outcome=Outcome.MISSING)
 
 
 def _has_files(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from panoseti_zarr.config import BaselineSubtractConfig
@@ -44,9 +43,8 @@ def run_l1(job: StartL1, context: JobContext) -> None:
     except BaseException as error:  # noqa: BLE001 - a job's boundary: every end is reported
         failure = classify_error(error, context.stop)
         if failure.blames_data and not os.path.lexists(l0_path):
-            failure = replace(failure, outcome=Outcome.MISSING)
-        outcome, reason, code = failure.outcome, failure.reason, failure.code
-        event = L1Ended(time.monotonic(), run, stream, outcome, reason, code)
+            failure = failure._replace(outcome=Outcome.MISSING)
+        event = L1Ended(time.monotonic(), run, stream, *failure)
     context.post(event)
 
 

@@ -35,9 +35,9 @@ def run_verify(job: StartVerify, context: JobContext) -> None:
             error = TransientIOError(str(error))
         failure = classify_error(error, context.stop)
         target = job.target
-        is_gone = failure.blames_data and not _is_there(target, context)
-        outcome = Outcome.MISSING if is_gone else failure.outcome
-        event = VerifyEnded(time.monotonic(), target.run, target.stream, outcome, failure.reason)
+        if failure.blames_data and not _is_there(target, context):
+            failure = failure._replace(outcome=Outcome.MISSING)
+        event = VerifyEnded(time.monotonic(), target.run, target.stream, *failure)
     context.post(event)
 
 

@@ -14,7 +14,7 @@ from panoseti_zarr.daemon.status.ledger import Ledger, Rows, rows_of
 
 @dataclass(frozen=True)
 class LedgerBatch:
-    """What is to be written: runs by name, volumes, and request files to delete afterwards."""
+    """One write to the ledger: runs by name, volumes, and request files to delete afterwards."""
 
     rows: dict[str, Rows]
     volumes: tuple[tuple[str, str], ...]

@@ -20,7 +20,7 @@ class EventSpec:
     keys : tuple of str
         Besides ``event``, ``timestamp`` and ``level``, in this order.
     text : str
-        What happened, as Markdown.
+        The meaning, as Markdown.
     """
 
     name: str

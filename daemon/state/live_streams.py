@@ -154,7 +154,7 @@ class LiveStreams:
         return []
 
     def _forget(self) -> None:
-        """Leave the streams that are not followed any more to the job_queue."""
+        """Leave the streams that are not followed any more to the job queue."""
         for run, key in list(self._open):
             stream = self._runs[run].streams.get(key) if run in self._runs else None
             if stream is None or stream.status not in FOLLOWED:

@@ -386,8 +386,11 @@ class ServiceStateMachine:
         if not self._requests:
             return []
         are_all_known = all(root.scanned_s is not None for root in self.roots.values())
-        ready = [r for r in self._requests if are_all_known or r.run in self.runs]
-        self._requests = [r for r in self._requests if r not in ready]
+        ready: list[RetryRequested] = []
+        waiting: list[RetryRequested] = []
+        for request in self._requests:
+            (ready if are_all_known or request.run in self.runs else waiting).append(request)
+        self._requests = waiting
         instructions: list[Instruction] = []
         for request in ready:
             instructions += self._retry(request, now_s)
@@ -438,7 +441,7 @@ class ServiceStateMachine:
         return [StopJobs()]
 
     def _after(self, run: Run, now_s: float) -> list[Instruction]:
-        """Keep the job_queue's view of a run up to date; announce the run's completion."""
+        """Keep the job queue's view of a run up to date; announce the run's completion."""
         instructions = self.verification.update_run(run, self.settings)
         return [*instructions, *self.job_queue.update_run(run, now_s), SaveRun(run.name)]
 

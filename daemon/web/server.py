@@ -34,7 +34,7 @@ _CLOSE_S = 1.0
 _UNTOLD = frozenset(
     {"stream.committed", "stream.queued", "run.progress", "l1.started", "web.started"}
 )
-"""EventStreamHandler that the page shows otherwise, or that say little."""
+"""Events that the page shows otherwise, or that say little."""
 
 
 class StatusPage:

@@ -235,7 +235,7 @@ def renamed_between_tellings(calls: Sequence[Call], store: Path) -> list[list[st
 
 
 def _in_order_of_effect(calls: Sequence[Call]) -> list[Call]:
-    """AppendRequest calls so that no rule is kept by chance.
+    """Order calls so that no rule is kept by chance.
 
     A rename counts from its begin, a sync from its end, a write at both.
     """

@@ -16,7 +16,7 @@ from typing import Any
 import panoseti_zarr
 from panoseti_zarr.daemon.report.log_events import EVENTS
 from panoseti_zarr.io.simulate import RunPlan, StreamPlan, simulate_run
-from support.waiting import PATIENCE_S
+from support.waiting import PATIENCE_S, wait_until
 
 COMMON_KEYS = {"timestamp", "level", "event"}
 OPTIONAL_KEYS = {"exception"}
@@ -199,13 +199,14 @@ class Station:
 
         What is not there yet, such as a first run, is not as wanted.
         """
-        deadline_s = time.monotonic() + PATIENCE_S
-        while True:
+
+        def wanted_status() -> dict[str, Any] | None:
             status = self.status()
             with contextlib.suppress(LookupError, TypeError):
-                if is_so(status):
-                    return status
-            assert time.monotonic() < deadline_s, status
+                return status if is_so(status) else None
+            return None
+
+        return wait_until(wanted_status, self.status)
 
     def wait_until(self, is_so: Callable[[], Any]) -> None:
         """Wait, looking with each event of the log, until something is so."""

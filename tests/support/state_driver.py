@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from panoseti_zarr.daemon.state.events import (
@@ -52,6 +53,21 @@ def outputs(**how: Any) -> tuple[CheckedOutput, ...]:
         CheckedOutput("l0_dir", "/big/l0", **seen),
         CheckedOutput("l1_dir", "/big/l1", "", "nas:/big (nfs)", 2, 1000),
     )
+
+
+def listed_machine(
+    names: Sequence[str], *keys: str, refused: tuple[tuple[str, str], ...] = ()
+) -> ServiceStateMachine:
+    """Return a machine that has listed runs, each with these streams, and waits for outputs."""
+    machine = ServiceStateMachine(Settings(settle_s=0))
+    machine.handle(Started(0.0, (ROOT,)))
+    machine.handle(Connected(0.0, 2))
+    entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(names))
+    machine.handle(RootScanned(0.0, ROOT, "", "v", 1, len(names), entries, refused))
+    seen = tuple(stream(key, "d") for key in keys)
+    for name in names:
+        machine.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
+    return machine
 
 
 def target(stream: str, *, run: str = RUN, l1: bool = False) -> JobTarget:

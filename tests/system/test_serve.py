@@ -483,7 +483,7 @@ def test_an_archive_is_left_alone(station):
 
 
 def test_metrics_are_served_on_loopback(station, port):
-    """With a port set, Prometheus finds frames, bytes, lag and job_queue."""
+    """With a port set, Prometheus finds frames, bytes, lag and backlog."""
     import urllib.request
 
     station.write_config(f"[metrics]\nport = {port}")

@@ -7,19 +7,9 @@ import pytest
 from support.browser import Browser
 from support.needs import lack
 from support.service_process import make_run
+from support.state_driver import listed_machine
 
-from panoseti_zarr.daemon.state.events import (
-    Connected,
-    RootScanned,
-    RunEntry,
-    RunScanned,
-    ScannedStream,
-    Started,
-    StoreComparison,
-)
-from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import StreamStatus
-from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.document import ProcessInfo, build_status
 from panoseti_zarr.daemon.web.server import StatusPage
 from panoseti_zarr.io.simulate import StreamPlan
@@ -113,19 +103,11 @@ def make_picture(directory: Path, name: str) -> None:
 @pytest.fixture
 def archive():
     """The state of a service with 2,000 runs of two streams."""
-    state = ServiceStateMachine(Settings(settle_s=0))
-    state.handle(Started(0.0, ("/data",)))
-    state.handle(Connected(0.0, 2))
     start = datetime(2024, 1, 1, tzinfo=UTC)
     times = [(start + timedelta(seconds=n)).isoformat()[:19] for n in range(N_RUNS)]
     names = [f"obs_Lick.start_{time}Z.runtype_sci-data.pffd" for time in times]
-    entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(names))
-    state.handle(RootScanned(0.0, "/data", "", "v", 1, N_RUNS, entries, ()))
-    streams = ("dp_img16.module_1", "dp_ph256.module_1")
-    seen = tuple(ScannedStream(key, "d", StoreComparison.ABSENT) for key in streams)
-    for name in names:
-        state.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
-        run = state.runs[name]
+    state = listed_machine(names, "dp_img16.module_1", "dp_ph256.module_1")
+    for run in state.runs.values():
         run.completed_s = 0.0
         for stream in run.streams.values():
             stream.status, stream.n_frames, stream.n_bytes = StreamStatus.DONE, 10**6, 10**9

@@ -33,10 +33,10 @@ class DaqFile:
 
     def close(self, n_cut: int = 0) -> None:
         """Write the rest, but the last ``n_cut`` bytes of the file, and close it."""
-        n_pending_frames = len(self._pending) - n_cut
-        self._write_out(max(n_pending_frames, 0))
-        if n_pending_frames < 0:
-            self._file.truncate(max(self._file.tell() + n_pending_frames, 0))
+        n_rest = len(self._pending) - n_cut
+        self._write_out(max(n_rest, 0))
+        if n_rest < 0:
+            self._file.truncate(max(self._file.tell() + n_rest, 0))
         self.abandon()
 
     def abandon(self) -> None:

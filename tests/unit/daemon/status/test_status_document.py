@@ -7,21 +7,15 @@ from typing import Any
 
 import jsonschema
 import pytest
+from support.state_driver import listed_machine
 
 from panoseti_zarr.cli.status import exit_code, fit_status, format_status
 from panoseti_zarr.daemon.state.events import (
     CheckedOutput,
-    Connected,
     RootScanned,
-    RunEntry,
-    RunScanned,
-    ScannedStream,
-    Started,
-    StoreComparison,
 )
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
 from panoseti_zarr.daemon.state.records import Run, Stream, StreamStatus, VerifyStatus
-from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.document import (
     MAX_SETTLED_STREAMS,
     ProcessInfo,
@@ -39,16 +33,8 @@ LONG = "pixel (3, 4) of frame 17 " * 8
 
 def service(*streams: str, n_runs: int = 1) -> ServiceStateMachine:
     """Return the state of a service with queued streams."""
-    state = ServiceStateMachine(Settings(settle_s=0))
-    state.handle(Started(0.0, ("/data",)))
-    state.handle(Connected(0.0, 2))
     names = [RUN, *(f"{number}.pffd" for number in range(1, n_runs))]
-    entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(names))
-    state.handle(RootScanned(0.0, "/data", "", "v", 1, n_runs, entries, (("bad\n.pffd", "why"),)))
-    seen = tuple(ScannedStream(key, "d", StoreComparison.ABSENT) for key in streams)
-    for name in names:
-        state.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
-    return state
+    return listed_machine(names, *streams, refused=(("bad\n.pffd", "why"),))
 
 
 def document(state: ServiceStateMachine) -> StatusDocument:

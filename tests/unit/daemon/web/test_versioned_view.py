@@ -5,18 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from support.state_driver import listed_machine
 
-from panoseti_zarr.daemon.state.events import (
-    Connected,
-    RootScanned,
-    RunEntry,
-    RunScanned,
-    ScannedStream,
-    Started,
-    StoreComparison,
-)
 from panoseti_zarr.daemon.state.machine import ServiceStateMachine
-from panoseti_zarr.daemon.state.settings import Settings
 from panoseti_zarr.daemon.status.document import (
     ProcessInfo,
     StatusDocument,
@@ -34,15 +25,7 @@ NAMES = ("a.pffd", "b.pffd", "c.pffd")
 @pytest.fixture
 def state():
     """The state of a service with three runs of one stream."""
-    made = ServiceStateMachine(Settings(settle_s=0))
-    made.handle(Started(0.0, ("/data",)))
-    made.handle(Connected(0.0, 2))
-    entries = tuple(RunEntry(name, 1, (0, place, name), 1) for place, name in enumerate(NAMES))
-    made.handle(RootScanned(0.0, "/data", "", "v", 1, len(NAMES), entries, ()))
-    for name in NAMES:
-        seen = (ScannedStream("dp_img16.module_1", "d", StoreComparison.ABSENT),)
-        made.handle(RunScanned(0.0, name, 0.0, "d", 1, ("run_complete",), seen))
-    return made
+    return listed_machine(NAMES, "dp_img16.module_1")
 
 
 def document(state: ServiceStateMachine) -> StatusDocument:
